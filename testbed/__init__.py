@@ -1,0 +1,1 @@
+"""Testbed for multi-tenant servers whose tenants' networks overlap. Scenarios import `testbed.api`."""

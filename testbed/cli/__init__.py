@@ -1,0 +1,1 @@
+"""The `testbed` command: definitions of its verbs and rendering of events."""

@@ -1,0 +1,1 @@
+"""Effects: one technology a module, executing a plan and deciding nothing."""

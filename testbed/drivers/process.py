@@ -1,0 +1,162 @@
+"""Runs and owns host processes: the only module of the testbed that imports `subprocess`.
+
+A process that outlives its command carries its owner in its environment, `TESTBED_OWNED=ID/ROLE`,
+so that cleaning asks the kernel (/proc) and no pid file that can lie.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.deadline import Deadline
+from testbed.errors import ResourceError
+
+OWNED = "TESTBED_OWNED"
+_STDERR_TAIL = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A command that has ended."""
+
+    argv: tuple[str, ...]
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    stdin: str | bytes | None = None,
+    timeout_s: float = 60,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    check: bool = True,
+) -> Finished:
+    """Run `argv` (never through a shell) and return what it printed.
+
+    `env` is added to our own environment.
+
+    Raises:
+        ResourceError: when it cannot be started, takes longer than `timeout_s` (it is killed), or
+            exits other than 0 while `check` holds.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            capture_output=True,
+            timeout=timeout_s,
+            check=False,
+            env={**_plain_environment(), **(env or {})},
+            cwd=cwd,
+            **({} if stdin is not None else {"stdin": subprocess.DEVNULL}),
+        )
+    except OSError as error:
+        raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ResourceError(f"`{_shown(argv)}` took over {timeout_s:g} s") from error
+    stdout = done.stdout.decode(errors="replace")
+    stderr = done.stderr.decode(errors="replace")
+    finished = Finished(tuple(argv), done.returncode, stdout, stderr)
+    if check and done.returncode != 0:
+        raise ResourceError(
+            f"`{_shown(argv)}` exited {done.returncode}: {(stderr or stdout).strip()[-_STDERR_TAIL:]}"
+        )
+    return finished
+
+
+def _plain_environment() -> dict[str, str]:
+    """Our environment without an owner mark: a child is owned only when said so."""
+    return {name: value for name, value in os.environ.items() if name != OWNED}
+
+
+def _shown(argv: Sequence[str]) -> str:
+    return " ".join(argv)
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    owner: str,
+    log: Path,
+    pass_fds: Sequence[int] = (),
+    stdin: int = subprocess.DEVNULL,
+) -> int:
+    """Start a daemon that outlives us, in its own session, and return its pid.
+
+    `owner` is DEPLOYMENT/ROLE. Output is appended to `log`.
+    """
+    with log.open("ab") as output:
+        try:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=stdin,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                pass_fds=list(pass_fds),
+                env={**_plain_environment(), OWNED: owner},
+                cwd="/",
+            )
+        except OSError as error:
+            raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error
+    # The child is init's once we exit; until then a finished one is reaped by `is_running`.
+    return process.pid
+
+
+def owned(owner: str) -> Iterator[int]:
+    """Yield the pids of all processes that carry `owner` (DEPLOYMENT/ROLE or DEPLOYMENT/)."""
+    wanted = f"{OWNED}={owner}".encode()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            variables = (entry / "environ").read_bytes().split(b"\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        for variable in variables:
+            if variable == wanted or (owner.endswith("/") and variable.startswith(wanted)):
+                yield int(entry.name)
+
+
+def stop(pid: int, *, grace_s: float = 5) -> None:
+    """End process `pid`: SIGTERM, then SIGKILL after `grace_s`. Gone already is fine.
+
+    Signals through a pidfd, so a recycled pid is never hit between look and signal.
+    """
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        for number, limit_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
+            try:
+                signal.pidfd_send_signal(handle, number)
+            except ProcessLookupError:
+                return
+            if _has_ended(handle, Deadline.after(limit_s)):
+                _reap(pid)
+                return
+    finally:
+        os.close(handle)
+    raise ResourceError(f"process {pid} does not end, not even by SIGKILL")
+
+
+def _has_ended(handle: int, deadline: Deadline) -> bool:
+    readable, _, _ = select.select([handle], [], [], deadline.left_s)
+    return bool(readable)
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return  # not our child: init reaps it

@@ -1,0 +1,1 @@
+"""Policy: what is made, checked, leased and removed, and in which order."""

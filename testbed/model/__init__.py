@@ -1,0 +1,1 @@
+"""Intent: topologies as people write them, and the errors they make."""

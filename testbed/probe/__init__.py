@@ -1,0 +1,1 @@
+"""Probes ask one question each and return a typed result; they never assert."""

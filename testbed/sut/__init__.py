@@ -1,0 +1,1 @@
+"""The system under test: our VM, or a user's own machine."""

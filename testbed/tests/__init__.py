@@ -1,0 +1,1 @@
+"""Tests of the testbed itself: no root, no Docker, no VM."""
