@@ -51,13 +51,12 @@ def run(
     try:
         done = subprocess.run(
             list(argv),
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            input=stdin.encode() if isinstance(stdin, str) else stdin or b"",
             capture_output=True,
             timeout=timeout_s,
             check=False,
             env={**_plain_environment(), **(env or {})},
             cwd=cwd,
-            **({} if stdin is not None else {"stdin": subprocess.DEVNULL}),
         )
     except OSError as error:
         raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error
