@@ -1,0 +1,115 @@
+"""Named network namespaces by system calls: create, enter in a thread of one's own, delete.
+
+No process per namespace: setns(2) and /proc/sys/net act on the calling *thread*, so one worker
+thread visits thousands of namespaces. Names are those of `ip netns` (/run/netns), for people.
+Sources: setns(2), unshare(2), ip-netns(8).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from testbed.errors import ResourceError
+
+T = TypeVar("T")
+
+RUN_NETNS = Path("/run/netns")
+_CLONE_NEWNET = 0x40000000
+_MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 1 << 20
+_MNT_DETACH = 2
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def create(name: str, configure: Callable[[], None]) -> None:
+    """Make the namespace `name` and run `configure` inside it before anybody can see it by name.
+
+    Raises:
+        ResourceError: when it exists already or the kernel refuses.
+    """
+    path = RUN_NETNS / name
+    _share_run_netns()
+
+    def make() -> None:
+        _call("unshare", _libc.unshare(_CLONE_NEWNET))
+        configure()
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError as error:
+            raise ResourceError(f"network namespace {name!r} exists already") from error
+        source = f"/proc/self/task/{threading.get_native_id()}/ns/net".encode()
+        _call("mount", _libc.mount(source, bytes(path), b"none", _MS_BIND, None))
+
+    _in_own_thread(make)
+
+
+def run_inside(name: str, action: Callable[[], T]) -> T:
+    """Run `action` in a thread that has entered the namespace `name`, and return its result."""
+
+    def enter_and_act() -> T:
+        handle = os.open(RUN_NETNS / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _call("setns", _libc.setns(handle, _CLONE_NEWNET))
+        finally:
+            os.close(handle)
+        return action()
+
+    return _in_own_thread(enter_and_act)
+
+
+def delete(name: str) -> None:
+    """Remove the namespace `name`; the kernel takes its links along. Gone already is fine."""
+    path = RUN_NETNS / name
+    if not path.exists():
+        return
+    if _libc.umount2(bytes(path), _MNT_DETACH) != 0 and ctypes.get_errno() != 22:
+        # EINVAL: a plain file, left by a kill between its creation and the mount.
+        _call("umount", -1)
+    path.unlink(missing_ok=True)
+
+
+def names() -> frozenset[str]:
+    """Return the names of all namespaces there are, ours and others'."""
+    try:
+        return frozenset(entry.name for entry in RUN_NETNS.iterdir())
+    except FileNotFoundError:
+        return frozenset()
+
+
+def _share_run_netns() -> None:
+    """Make /run/netns a shared mount, as ip-netns(8) does, so that all mount namespaces see it."""
+    RUN_NETNS.mkdir(parents=True, exist_ok=True)
+    target = bytes(RUN_NETNS)
+    if _libc.mount(b"", target, b"none", _MS_SHARED | _MS_REC, None) != 0:
+        _call("mount", _libc.mount(target, target, b"none", _MS_BIND | _MS_REC, None))
+        _call("mount", _libc.mount(b"", target, b"none", _MS_SHARED | _MS_REC, None))
+
+
+def _in_own_thread(action: Callable[[], T]) -> T:
+    """Run `action` in a fresh thread: its namespace dies with it and nobody else is moved."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            results.append(action())
+        except BaseException as error:  # noqa: BLE001 - handed to the caller below
+            errors.append(error)
+
+    thread = threading.Thread(target=body, name="namespace")
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
+
+
+def _call(what: str, result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise ResourceError(f"{what}: {os.strerror(number)}")
