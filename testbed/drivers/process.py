@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,17 @@ from testbed.errors import ResourceError
 
 OWNED = "TESTBED_OWNED"
 _STDERR_TAIL = 2000
+# By setpriv(1), since a preexec_fn is not safe in a process with threads.
+_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
+_WITH_TREE = (
+    *_DIE_WITH_US,
+    "unshare",
+    "--pid",
+    "--fork",
+    "--kill-child=KILL",
+    "--mount-proc",
+    "--",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +51,22 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     check: bool = True,
+    whole_tree: bool = False,
 ) -> Finished:
     """Run `argv` (never through a shell) and return what it printed.
 
-    `env` is added to our own environment.
+    `env` is added to our own environment. The command dies with us, even by SIGKILL; with
+    `whole_tree` so does all that it started (a PID namespace of its own: for image builders).
 
     Raises:
         ResourceError: when it cannot be started, takes longer than `timeout_s` (it is killed), or
             exits other than 0 while `check` holds.
     """
+    if shutil.which(argv[0]) is None:
+        raise ResourceError(f"cannot run {argv[0]!r}: not found")
     try:
         done = subprocess.run(
-            list(argv),
+            [*(_WITH_TREE if whole_tree else _DIE_WITH_US), *argv],
             input=stdin.encode() if isinstance(stdin, str) else stdin or b"",
             capture_output=True,
             timeout=timeout_s,

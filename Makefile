@@ -1,0 +1,44 @@
+# Everything a person or CI calls. `make testbed-up` and `make test` set up what they need.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+TOPOLOGY ?= topologies/proposal.yaml
+# Workers of the scenario run: two a core keeps the cores busy while others wait for the wire.
+JOBS ?= 4
+
+.PHONY: help setup testbed-up testbed-down test lint types unit scenarios bench clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: ## Install system packages and the Python environment, if missing
+	@testbed/setup/setup.sh
+
+testbed-up: setup ## Build what is missing, start the default topology, check it end to end
+	@$(VENV)/bin/testbed up $(TOPOLOGY)
+
+testbed-down: ## Remove all deployments, and nothing else
+	@if [ -x $(VENV)/bin/testbed ]; then $(VENV)/bin/testbed down --all; \
+	else echo 'nothing to remove: the testbed is not set up here'; fi
+
+test: setup lint types unit scenarios ## Lint, types, unit tests and scenarios
+
+lint: setup ## Style of Python, shell, YAML, spelling, direction of imports
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/yamllint --strict topologies
+	$(VENV)/bin/codespell $$(git ls-files | grep -vE '^(requirements.lock|testbed/tests/golden/)')
+	shellcheck $$(git ls-files '*.sh' 'tenants/*/entrypoint*' .ci/run)
+
+types: setup ## Strict type check
+	$(VENV)/bin/mypy
+
+unit: setup ## Tests of the testbed itself: no root, no Docker, no VM
+	$(PY) -m pytest testbed/tests -q -n $(JOBS)
+
+scenarios: setup ## Scenarios on running deployments (started and stopped when none is up)
+	$(PY) -m pytest scenarios -n $(JOBS)
+
+clean: testbed-down ## The same, and the caches of built images too
+	@$(VENV)/bin/testbed clean --cache

@@ -1,0 +1,191 @@
+"""What is recorded of deployments: an id on disk before its first resource, and a lock.
+
+A record is the only state of ours that is trusted, and only for *which ids exist*; what exists of
+each id is asked of the kernel and of Docker.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from testbed.deadline import Deadline, wait_for
+from testbed.errors import TestbedError
+from testbed.events import Events
+from testbed.plan.names import parse_deployment_id
+from testbed.plan.resources import DeploymentId
+
+DEFAULT_STATE = Path("/var/lib/testbed")
+DEFAULT_CACHE = Path("/var/cache/testbed")
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_ID_LENGTH = 6
+_RECORD, _TOPOLOGY, _LOCK = "record.json", "topology.yaml", "lock"
+_FORMAT = 1
+
+
+def state_root() -> Path:
+    """Return where deployments are recorded: $TESTBED_STATE, or /var/lib/testbed."""
+    return Path(os.environ.get("TESTBED_STATE") or DEFAULT_STATE)
+
+
+def cache_root() -> Path:
+    """Return where built images are kept: $TESTBED_CACHE, or /var/cache/testbed."""
+    return Path(os.environ.get("TESTBED_CACHE") or DEFAULT_CACHE)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One deployment: its id, its name (the topology's unless given), when it was made."""
+
+    id: DeploymentId
+    name: str
+    source: str
+    created_s: float
+    format: int = _FORMAT
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The records under one folder. Several processes may use it at once."""
+
+    root: Path
+
+    def folder(self, deployment: DeploymentId) -> Path:
+        """Return the folder of a deployment's own files."""
+        return self.root / deployment
+
+    def topology(self, deployment: DeploymentId) -> Path:
+        """Return the deployment's own copy of its topology."""
+        return self.folder(deployment) / _TOPOLOGY
+
+    def create(self, name: str, source: Path) -> Record:
+        """Record a new deployment of the topology file `source`, before anything of it exists."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        text = source.read_bytes()
+        while True:
+            chosen = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+            record = Record(DeploymentId(chosen), name, str(source.resolve()), time.time())
+            try:
+                self._write(record, text)
+            except FileExistsError:  # another process drew the same id
+                continue
+            return record
+
+    def _write(self, record: Record, topology: bytes) -> None:
+        """Make the folder whole under another name first: a kill leaves no half record."""
+        folder = self.folder(record.id)
+        beside = self.root / f".new-{record.id}-{os.getpid()}"
+        beside.mkdir(mode=0o700)
+        (beside / _TOPOLOGY).write_bytes(topology)
+        (beside / _RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n")
+        (beside / _LOCK).touch()
+        if folder.exists():
+            shutil.rmtree(beside)
+            raise FileExistsError(folder)
+        beside.rename(folder)
+
+    def all(self) -> tuple[Record, ...]:
+        """Return every recorded deployment, oldest first."""
+        records = []
+        for path in self.root.glob(f"*/{_RECORD}"):
+            try:
+                fields = json.loads(path.read_text())
+                identity = parse_deployment_id(fields["id"])
+            except (OSError, ValueError, KeyError):
+                continue  # removed meanwhile, or a folder that is not ours
+            if identity == path.parent.name:
+                known = ("name", "source", "created_s", "format")
+                records.append(Record(id=identity, **{key: fields[key] for key in known}))
+        return tuple(sorted(records, key=lambda record: record.created_s))
+
+    def find(self, name: str) -> Record | None:
+        """Return the deployment that `name` is the name or id of, or None."""
+        for record in self.all():
+            if name in {record.name, record.id}:
+                return record
+        return None
+
+    def get(self, name: str = "") -> Record:
+        """Return the deployment called `name`, or the only one there is.
+
+        Raises:
+            TestbedError: when there is no such deployment, or several to choose from.
+        """
+        records = self.all()
+        if name:
+            found = self.find(name)
+            if found is None:
+                known = ", ".join(record.name for record in records) or "none"
+                raise TestbedError(f"no deployment {name!r}", hint=f"running deployments: {known}")
+            return found
+        if not records:
+            raise TestbedError("no deployment is up", hint="start one: testbed up")
+        if len(records) > 1:
+            known = ", ".join(record.name for record in records)
+            raise TestbedError("several deployments are up", hint=f"name one of: {known}")
+        return records[0]
+
+    def forget(self, deployment: DeploymentId) -> None:
+        """Remove the record and files of a deployment, when nothing else of it is left.
+
+        The record goes last: while it is there, the next `down` can go on.
+        """
+        folder = self.folder(deployment)
+        if not folder.is_dir():
+            return
+        for entry in folder.iterdir():
+            if entry.name in {_RECORD, _LOCK}:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+        shutil.rmtree(folder)
+
+    def sweep(self) -> None:
+        """Remove half-written records that a kill left behind."""
+        for path in self.root.glob(".new-*"):
+            pid = path.name.rpartition("-")[2]
+            if not (Path("/proc") / pid).exists():
+                shutil.rmtree(path, ignore_errors=True)
+
+    @contextmanager
+    def locked(self, record: Record, events: Events, *, limit_s: float = 600) -> Iterator[None]:
+        """Hold the deployment's lock: one `up` or `down` of it at a time. Dies with the process.
+
+        Raises:
+            TestbedError: when the deployment was removed while we waited.
+        """
+        path = self.folder(record.id) / _LOCK
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError as error:
+            raise TestbedError(f"deployment {record.name!r} has just been removed") from error
+        try:
+            if not _try_lock(handle):
+                events.note("wait", f"another command is at work on {record.name!r}")
+                wait_for(
+                    lambda: _try_lock(handle), Deadline.after(limit_s), what="the deployment's lock"
+                )
+            if not path.exists():
+                raise TestbedError(f"deployment {record.name!r} has just been removed")
+            yield
+        finally:
+            os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
