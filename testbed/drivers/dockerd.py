@@ -47,12 +47,6 @@ def version() -> str:
     return str(client.version()["Version"]) if client is not None else ""
 
 
-def version() -> str:
-    """Return the running daemon's version, empty when none answers."""
-    client = connect()
-    return str(client.version()["Version"]) if client is not None else ""
-
-
 def ensure(events: Events, log: Path) -> docker.DockerClient:
     """Return a client of the daemon, starting one when none runs; `log` takes its output.
 

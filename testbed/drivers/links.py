@@ -212,27 +212,6 @@ def _bring_up(netlink: IPRoute, leg: Leg) -> int:
     return index
 
 
-def unsupported_kinds() -> tuple[tuple[str, str], ...]:
-    """Try each kind of link in a namespace that vanishes; return (kind, error or "") for each."""
-
-    def attempt() -> tuple[tuple[str, str], ...]:
-        with IPRoute() as netlink:
-            return tuple((kind, _attempt(netlink, kind)) for kind in ("veth", "macvlan"))
-
-    return namespace.run_in_passing(attempt)
-
-
-def _attempt(netlink: IPRoute, kind: str) -> str:
-    extra: dict[str, Any] = {"peer": "probe-peer"}
-    if kind == "macvlan":
-        extra = {"link": _index(netlink, "probe-veth"), "macvlan_mode": _PRIVATE}
-    try:
-        netlink.link("add", ifname=f"probe-{kind}", kind=kind, **extra)
-    except NetlinkError as error:
-        return str(error)
-    return ""
-
-
 def try_kinds() -> tuple[tuple[str, str], ...]:
     """Try each kind of link in a namespace that vanishes; return (kind, error or "") for each."""
 

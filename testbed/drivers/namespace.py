@@ -72,16 +72,6 @@ def run_in_passing(action: Callable[[], T]) -> T:
     return _in_own_thread(leave_and_act)
 
 
-def run_in_passing(action: Callable[[], T]) -> T:
-    """Run `action` in a nameless namespace that vanishes at its end, and return its result."""
-
-    def leave_and_act() -> T:
-        _call("unshare", _libc.unshare(_CLONE_NEWNET))
-        return action()
-
-    return _in_own_thread(leave_and_act)
-
-
 def delete(name: str) -> None:
     """Remove the namespace `name`; the kernel takes its links along. Gone already is fine."""
     path = RUN_NETNS / name
