@@ -1,0 +1,328 @@
+"""Tenants' Docker networks and containers, from a plan, through the docker SDK.
+
+Everything carries the labels of its deployment; listing and removing ask for those labels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import socket
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import docker
+from docker.errors import DockerException, NotFound
+from docker.models.containers import Container
+from docker.types import IPAMConfig, IPAMPool
+from docker.utils.socket import frames_iter
+
+from testbed.drivers import ipam
+from testbed.errors import ResourceError
+from testbed.plan.names import DEPLOYMENT_LABEL, TENANT_LABEL, labels
+from testbed.plan.resources import ContainerPlan, DeploymentId, Plan, TenantPlan
+from testbed.plan.services import FileSpec
+
+_RECIPE_LABEL = "testbed.recipe"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How a command inside a container ended, and what it printed."""
+
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a container is made of: image, files put into it before it starts, host options.
+
+    `host` are arguments of docker's `create_host_config`: capabilities, sysctls, resolvers.
+    """
+
+    image: str
+    files: tuple[FileSpec, ...]
+    host: Mapping[str, Any]
+
+    def digest(self) -> str:
+        """Return a hash that changes whenever the container would."""
+        content = [(f.path, f.content, f.mode, f.uid, f.gid) for f in self.files]
+        text = repr((self.image, content, sorted(self.host.items())))
+        return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def ensure_network(client: docker.DockerClient, plan: Plan, tenant: TenantPlan) -> bool:
+    """Make the Docker network of `tenant` unless it is there; return whether it was made."""
+    network = tenant.network
+    with _explained(f"create network {network.name!r}"):
+        if client.networks.list(filters=_of(plan.deployment, tenant.name)):
+            return False
+        pools = [
+            IPAMPool(subnet=str(subnet), gateway=str(gateway))
+            for subnet, gateway in zip(network.subnets, network.gateways, strict=True)
+        ]
+        client.networks.create(
+            network.name,
+            driver="macvlan",
+            options={"parent": network.parent},
+            ipam=IPAMConfig(
+                driver=plan.ipam_driver,
+                pool_configs=pools,
+                options=ipam.pool_options(network.name),
+            ),
+            enable_ipv6=any(subnet.version == 6 for subnet in network.subnets),
+            labels=labels(plan.deployment, "network", tenant.name),
+        )
+    return True
+
+
+def ensure_container(
+    client: docker.DockerClient,
+    plan: Plan,
+    tenant: TenantPlan,
+    container: ContainerPlan,
+    recipe: Recipe,
+) -> bool:
+    """Make and start `container` unless it runs already by the same recipe.
+
+    Returns:
+        Whether it was made.
+    """
+    digest = recipe.digest()
+    with _explained(f"start container {container.name!r}"):
+        found = _find(client, plan.deployment, container.name)
+        if found is not None:
+            if found.labels.get(_RECIPE_LABEL) == digest and found.status == "running":
+                return False
+            _remove(found)
+        made = client.api.create_container(
+            image=recipe.image,
+            name=container.name,
+            hostname=container.hostname,
+            mac_address=container.mac,
+            labels={
+                **labels(plan.deployment, container.role, tenant.name),
+                _RECIPE_LABEL: digest,
+            },
+            host_config=client.api.create_host_config(
+                network_mode=tenant.network.name, **recipe.host
+            ),
+            networking_config=client.api.create_networking_config(
+                {tenant.network.name: _endpoint(client, container)}
+            ),
+        )
+        client.api.put_archive(made["Id"], "/", _archive(recipe.files))
+        client.api.start(made["Id"])
+    return True
+
+
+def run_in(
+    client: docker.DockerClient, name: str, argv: Sequence[str], *, stdin: bytes = b""
+) -> Answer:
+    """Run `argv` inside the container `name`, feed it `stdin`, and wait for its end.
+
+    stdout and stderr come back as one text, in the order they were printed.
+    """
+    with open_in(client, name, argv) as session:
+        session.send(stdin)
+        session.end_input()
+        output = b"".join(session.chunks())
+        return Answer(session.exit_code(), output.decode(errors="replace"))
+
+
+@contextmanager
+def open_in(client: docker.DockerClient, name: str, argv: Sequence[str]) -> Iterator[Session]:
+    """Start `argv` inside the container `name` and converse with it; its input ends with the block.
+
+    A client that keeps a connection open at a scenario's word is run like this.
+    """
+    with _explained(f"run {argv[0]!r} in container {name!r}"):
+        made = client.api.exec_create(name, list(argv), stdin=True)
+        stream = client.api.exec_start(made["Id"], socket=True)
+    session = Session(client, made["Id"], stream)
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+class Session:
+    """A running command inside a container: send it input, read its output as it comes."""
+
+    def __init__(self, client: docker.DockerClient, exec_id: str, stream: Any) -> None:
+        self._client = client
+        self._exec_id = exec_id
+        self._stream = stream
+        # docker-py hands out a reader over the connection; the socket itself takes the input.
+        self._socket: socket.socket = stream._sock  # noqa: SLF001
+        self._frames = frames_iter(stream, tty=False)
+        self._rest = b""
+
+    def send(self, data: bytes) -> None:
+        """Feed `data` to the command."""
+        self._socket.sendall(data)
+
+    def end_input(self) -> None:
+        """Tell the command that no more input comes."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield what the command prints, both streams as they come, until it ends."""
+        if self._rest:
+            rest, self._rest = self._rest, b""
+            yield rest
+        for _, data in self._frames:
+            yield data
+
+    def line(self, *, limit_s: float = 10) -> str:
+        """Return the next line that the command prints, empty at its end; blocks at most `limit_s`.
+
+        Raises:
+            ResourceError: when no line comes in time.
+        """
+        self._socket.settimeout(limit_s)
+        try:
+            while b"\n" not in self._rest:
+                _, data = next(self._frames, (0, b""))
+                if not data:
+                    break
+                self._rest += data
+        except TimeoutError as error:
+            raise ResourceError(f"the command printed no line within {limit_s:g} s") from error
+        finally:
+            self._socket.settimeout(None)
+        first, _, self._rest = self._rest.partition(b"\n")
+        return first.decode(errors="replace")
+
+    def exit_code(self) -> int:
+        """Return how the command ended; call it after the last chunk."""
+        return int(self._client.api.exec_inspect(self._exec_id)["ExitCode"])
+
+    def close(self) -> None:
+        """Close the connection: the command sees the end of its input."""
+        self._socket.close()
+        self._stream.close()
+
+
+def read_file(client: docker.DockerClient, name: str, path: str) -> bytes:
+    """Return the content of the file `path` of container `name`."""
+    with _explained(f"read {path!r} of container {name!r}"):
+        stream, _ = client.api.get_archive(name, path)
+        archive = io.BytesIO(b"".join(stream))
+    with tarfile.open(fileobj=archive) as tar:
+        first = tar.next()
+        member = tar.extractfile(first) if first else None
+        if member is None:
+            raise ResourceError(f"{path!r} of container {name!r} is no file")
+        return member.read()
+
+
+def read_log(client: docker.DockerClient, name: str, *, tail: int = 200) -> str:
+    """Return the last `tail` lines that the container `name` printed."""
+    with _explained(f"read the log of container {name!r}"):
+        output: bytes = client.api.logs(name, tail=tail)
+    return output.decode(errors="replace")
+
+
+def states(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, str]:
+    """Return the state ("running", "exited"...) of each container of `deployment` by name."""
+    return {str(item.name): str(item.status) for item in _list(client, deployment)}
+
+
+def remove_containers(
+    client: docker.DockerClient, deployment: DeploymentId, *, tenant: str = ""
+) -> int:
+    """Remove all containers of `deployment` (or of one `tenant`); return how many there were."""
+    found = _list(client, deployment, tenant)
+    for container in found:
+        with _explained(f"remove container {container.name!r}"):
+            _remove(container)
+    return len(found)
+
+
+def remove_networks(
+    client: docker.DockerClient, deployment: DeploymentId, *, tenant: str = ""
+) -> int:
+    """Remove all networks of `deployment` (or of one `tenant`); return how many there were.
+
+    Docker asks the IPAM driver to release their pools: it must be running.
+    """
+    with _explained("list networks"):
+        found = client.networks.list(filters=_of(deployment, tenant))
+    for network in found:
+        with _explained(f"remove network {network.name!r}"):
+            try:
+                network.remove()
+            except NotFound:
+                continue
+    return len(found)
+
+
+def _list(
+    client: docker.DockerClient, deployment: DeploymentId, tenant: str = ""
+) -> list[Container]:
+    with _explained("list containers"):
+        found: list[Container] = client.containers.list(
+            all=True, filters=_of(deployment, tenant), ignore_removed=True
+        )
+    return found
+
+
+def _of(deployment: DeploymentId, tenant: str = "") -> dict[str, list[str]]:
+    wanted = [f"{DEPLOYMENT_LABEL}={deployment}"]
+    if tenant:
+        wanted.append(f"{TENANT_LABEL}={tenant}")
+    return {"label": wanted}
+
+
+def _find(client: docker.DockerClient, deployment: DeploymentId, name: str) -> Container | None:
+    try:
+        container: Container = client.containers.get(name)
+    except NotFound:
+        return None
+    if container.labels.get(DEPLOYMENT_LABEL) != deployment:
+        raise ResourceError(
+            f"a container called {name!r} exists and is not ours",
+            hint=f"rename it: docker rename {name} OTHER-NAME",
+        )
+    return container
+
+
+def _remove(container: Container) -> None:
+    try:
+        container.remove(force=True, v=True)
+    except NotFound:
+        return
+
+
+def _endpoint(client: docker.DockerClient, container: ContainerPlan) -> dict[str, Any]:
+    by_version = {address.version: str(address.ip) for address in container.addresses}
+    endpoint: dict[str, Any] = client.api.create_endpoint_config(
+        ipv4_address=by_version.get(4), ipv6_address=by_version.get(6)
+    )
+    return endpoint
+
+
+def _archive(files: Iterable[FileSpec]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for spec in files:
+            member = tarfile.TarInfo(spec.path.lstrip("/"))
+            member.size, member.mode = len(spec.content), spec.mode
+            member.uid, member.gid = spec.uid, spec.gid
+            tar.addfile(member, io.BytesIO(spec.content))
+    return buffer.getvalue()
+
+
+@contextmanager
+def _explained(action: str) -> Iterator[None]:
+    """Turn Docker's errors into ours, with what we were about to do."""
+    try:
+        yield
+    except DockerException as error:
+        detail = getattr(error, "explanation", None) or str(error)
+        raise ResourceError(f"cannot {action}: {detail}") from error
