@@ -244,6 +244,12 @@ def remove_containers(
     return len(found)
 
 
+def count_networks(client: docker.DockerClient, deployment: DeploymentId) -> int:
+    """Return how many networks of `deployment` there are."""
+    with _explained("list networks"):
+        return len(client.networks.list(filters=_of(deployment)))
+
+
 def remove_networks(
     client: docker.DockerClient, deployment: DeploymentId, *, tenant: str = ""
 ) -> int:

@@ -72,6 +72,16 @@ def ensure(events: Events, log: Path) -> docker.DockerClient:
         )
 
 
+def is_ours() -> bool:
+    """Whether a daemon runs that we started."""
+    return any(_command(pid) == "dockerd" for pid in process.owned(OWNER))
+
+
+def may_hold_state() -> bool:
+    """Whether a daemon has ever run here, so that containers may wait for its return."""
+    return Path("/var/lib/docker/containers").is_dir()
+
+
 def stop_ours() -> bool:
     """Stop the daemon if it is ours and runs no container; return whether it was stopped."""
     ours = [pid for pid in process.owned(OWNER) if _command(pid) == "dockerd"]

@@ -14,6 +14,7 @@ import ipaddress
 import json
 import os
 import signal
+import socket
 import socketserver
 import sys
 import time
@@ -22,6 +23,9 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from testbed.deadline import Deadline, wait_for
+from testbed.drivers import process
 
 PLUGINS = Path("/run/docker/plugins")
 _CONTENT_TYPE = "application/vnd.docker.plugins.v1+json"
@@ -44,6 +48,33 @@ def socket_of(driver: str) -> Path:
 def pool_options(network: str) -> dict[str, str]:
     """Return the IPAM options that make the pool of `network` unlike its twins."""
     return {_POOL_OPTION: network}
+
+
+def ensure_running(driver: str, owner: str, folder: Path) -> bool:
+    """Start the plugin called `driver` unless it serves; return whether it was started.
+
+    `owner` marks its processes (see `process.spawn`); its log goes to `folder`.
+    """
+    path = socket_of(driver)
+    if _is_serving(path):
+        return False
+    for pid in process.owned(owner):
+        process.stop(pid)
+    process.spawn(
+        [sys.executable, "-m", "testbed.drivers.ipam", str(path)], owner=owner, log=folder / "ipam.log"
+    )
+    wait_for(lambda: _is_serving(path), Deadline.after(20), what=f"IPAM driver {driver!r} serves")
+    return True
+
+
+def _is_serving(path: Path) -> bool:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with connection:
+        try:
+            connection.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def answer(method: str, body: Body) -> Body:

@@ -1,0 +1,41 @@
+"""A deployment as commands and scenarios hold it: its record, plan, SUT and Docker client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.lifecycle.store import Record, Store, cache_root
+from testbed.model.load import load_topology
+from testbed.plan.build import build_plan
+from testbed.plan.resources import Plan, RemotePlan, VmPlan
+from testbed.sut.protocol import Sut
+from testbed.sut.remote import RemoteMachine
+from testbed.sut.vm import LinuxVm
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One recorded deployment and the plan recomputed from its own copy of the topology."""
+
+    record: Record
+    plan: Plan
+    folder: Path
+
+    @property
+    def uplink(self) -> str:
+        """The host interface that is the shared segment: our VM's tap, or the user's."""
+        machine = self.plan.sut.machine
+        return machine.tap if isinstance(machine, VmPlan) else machine.uplink
+
+    def sut(self) -> Sut:
+        """Return the handle of the system under test; starts nothing."""
+        if isinstance(self.plan.sut.machine, RemotePlan):
+            return RemoteMachine(self.plan, self.folder)
+        return LinuxVm(self.plan, self.folder, cache_root())
+
+
+def open_deployment(store: Store, record: Record) -> Deployment:
+    """Return the deployment of `record`, whatever of it exists by now."""
+    topology = load_topology(store.topology(record.id))
+    return Deployment(record, build_plan(topology, record.id), store.folder(record.id))

@@ -1,0 +1,71 @@
+"""Brings up a tenant's network and services, and asks each service a real question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import docker
+
+from testbed.deadline import Deadline, NotYet, wait_for
+from testbed.drivers import containers
+from testbed.drivers.containers import Recipe
+from testbed.errors import TestbedError, WaitTimeoutError
+from testbed.events import Events
+from testbed.plan.resources import ContainerPlan, Plan, Role, TenantPlan
+from testbed.plan.services import host_options, service_files, service_question
+
+_HEALTH_LIMIT_S = 60
+
+
+def ensure_tenant(
+    client: docker.DockerClient,
+    plan: Plan,
+    tenant: TenantPlan,
+    images: Mapping[Role, str],
+    events: Events,
+) -> None:
+    """Make what is missing of the tenant's network and containers, and wait for their health."""
+    containers.ensure_network(client, plan, tenant)
+    for container in tenant.containers:
+        recipe = Recipe(
+            image=images[container.role],
+            files=service_files(tenant, container),
+            host=host_options(tenant, container),
+        )
+        made = containers.ensure_container(client, plan, tenant, container, recipe)
+        if not made:
+            events.note(f"{container.role} runs", tenant=tenant.name)
+    for container in tenant.containers:
+        await_health(client, tenant, container)
+
+
+def await_health(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan) -> None:
+    """Ask the service its question until it answers as it should.
+
+    Raises:
+        TestbedError: when it does not in time, with its last words.
+    """
+
+    def healthy() -> bool:
+        seen = is_healthy(client, tenant, container)
+        if seen:
+            raise NotYet(seen)
+        return True
+
+    what = f"tenant {tenant.name!r}: {container.role} answers"
+    try:
+        wait_for(healthy, Deadline.after(_HEALTH_LIMIT_S), what=what)
+    except WaitTimeoutError as error:
+        tail = containers.read_log(client, container.name, tail=5)
+        raise TestbedError(
+            f"{error}\n{tail}".rstrip(), hint=f"its log: docker logs {container.name}"
+        ) from error
+
+
+def is_healthy(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan) -> str:
+    """Ask the service once; return an empty string when it is healthy, else what is wrong."""
+    question = service_question(tenant, container)
+    answer = containers.run_in(client, container.name, question.argv)
+    if answer.exit_code == question.exit_code:
+        return ""
+    return f"`{' '.join(question.argv)}` exited {answer.exit_code}: {answer.output.strip()[-300:]}"

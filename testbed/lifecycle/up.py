@@ -1,0 +1,135 @@
+"""Brings a topology up: records its id, then makes whatever of its plan is missing.
+
+Every step looks first and is repeated harmlessly, so the same code starts, repairs and confirms a
+deployment; Ctrl-C and SIGKILL need no handler. Two branches run side by side and meet at the
+daemon: links and SUT, images and tenants' services.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import docker
+
+from testbed.drivers import containers, dockerd, images, ipam, links
+from testbed.errors import TestbedError
+from testbed.events import Events
+from testbed.lifecycle import daemon, lease, preflight
+from testbed.lifecycle.deployment import Deployment, open_deployment
+from testbed.lifecycle.down import remove_deployment
+from testbed.lifecycle.store import Record, Store, cache_root
+from testbed.lifecycle.tenants import ensure_tenant
+from testbed.model.load import load_topology
+from testbed.model.topology import Topology
+from testbed.plan.fibstate import fib_state
+from testbed.plan.resources import Role, TenantPlan, VmPlan
+from testbed.sut.protocol import Sut
+
+_TENANTS_AT_ONCE = 4
+
+
+def bring_up(store: Store, topology_file: Path, events: Events, *, name: str = "") -> Deployment:
+    """Bring the topology up under `name` (the topology's own unless given), or repair it.
+
+    A deployment of that name whose topology was another is removed first.
+
+    Raises:
+        TopologyError: when the file is wrong; nothing was made then.
+        PreflightError: when the host lacks something; nothing was made then.
+        TestbedError: when a step failed; what was made is repaired by the next call.
+    """
+    topology = load_topology(topology_file)
+    preflight.require(store.root, cache_root())
+    store.sweep()
+    record = _record(store, topology, topology_file, name or topology.name, events)
+    with store.locked(record, events):
+        deployment = open_deployment(store, record)
+        _converge(deployment, events)
+    return deployment
+
+
+def _record(store: Store, topology: Topology, path: Path, name: str, events: Events) -> Record:
+    found = store.find(name)
+    if found is not None:
+        if load_topology(store.topology(found.id)) == topology:
+            return found
+        holders = lease.holders(store.folder(found.id))
+        if holders:
+            raise TestbedError(
+                f"deployment {name!r} runs another topology and is in use by {', '.join(holders)}",
+                hint="wait for them, or give this one another name: testbed up --name OTHER",
+            )
+        events.note("replace", f"deployment {name!r} ran another topology")
+        remove_deployment(store, found, events)
+    return store.create(name, path)
+
+
+def _converge(deployment: Deployment, events: Events) -> None:
+    plan, sut = deployment.plan, deployment.sut()
+    if isinstance(plan.sut.machine, VmPlan):
+        links.ensure_tap(plan.sut.machine.tap)
+    with ThreadPoolExecutor(3, thread_name_prefix="up") as pool:
+        client = pool.submit(dockerd.ensure, events, deployment.folder.parent / "dockerd.log")
+        built = pool.submit(_images, client, events)
+        machine = pool.submit(_start_sut, deployment, sut, events)
+        rewired = _wire(deployment, events)
+        services = pool.submit(_start_services, deployment, client, built, rewired, events)
+        _first_error(client, built, machine, services)
+    with events.step("start the daemon"):
+        daemon.ensure(client.result(), plan, sut)
+
+
+def _images(client: Future[docker.DockerClient], events: Events) -> dict[Role, str]:
+    return images.ensure_images(client.result(), cache_root(), events)
+
+
+def _start_sut(deployment: Deployment, sut: Sut, events: Events) -> None:
+    sut.start(events)
+    with events.step("configure FIBs"):
+        sut.apply(fib_state(deployment.plan))
+
+
+def _wire(deployment: Deployment, events: Events) -> tuple[TenantPlan, ...]:
+    """Make missing routers; return their tenants, whose containers lost their link with it."""
+    plan, uplink = deployment.plan, deployment.uplink
+    missing = links.incomplete_tenants(plan, uplink)
+    if not missing:
+        events.note("routers run", f"{len(plan.tenants)} tenants")
+        return ()
+    with events.step(f"wire {len(missing)} tenants"):
+        for tenant in missing:
+            links.make_tenant(plan, tenant, uplink)
+    return missing
+
+
+def _start_services(
+    deployment: Deployment,
+    client: Future[docker.DockerClient],
+    built: Future[dict[Role, str]],
+    rewired: tuple[TenantPlan, ...],
+    events: Events,
+) -> None:
+    plan, docker_client = deployment.plan, client.result()
+    ipam.ensure_running(plan.ipam_driver, f"{plan.deployment}/ipam", deployment.folder)
+    for tenant in rewired:
+        containers.remove_containers(docker_client, plan.deployment, tenant=tenant.name)
+        containers.remove_networks(docker_client, plan.deployment, tenant=tenant.name)
+    tags = built.result()
+
+    def ensure(tenant: TenantPlan) -> None:
+        with events.step("start services", tenant=tenant.name):
+            ensure_tenant(docker_client, plan, tenant, tags, events)
+
+    with ThreadPoolExecutor(_TENANTS_AT_ONCE, thread_name_prefix="tenant") as pool:
+        _first_error(*[pool.submit(ensure, tenant) for tenant in plan.tenants])
+
+
+def _first_error(*futures: Future[object] | Future[docker.DockerClient] | Future[None]) -> None:
+    """Wait for all; raise what failed: one error alone, several as a group."""
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    distinct = list(dict.fromkeys(errors))  # a branch that waited for another has its error too
+    if len(distinct) == 1:
+        raise distinct[0]
+    if distinct:
+        raise BaseExceptionGroup("several steps failed", distinct)
