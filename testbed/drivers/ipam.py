@@ -67,6 +67,11 @@ def ensure_running(driver: str, owner: str, folder: Path) -> bool:
     return True
 
 
+def is_serving(driver: str) -> bool:
+    """Whether the plugin called `driver` takes connections."""
+    return _is_serving(socket_of(driver))
+
+
 def _is_serving(path: Path) -> bool:
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     with connection:

@@ -47,7 +47,7 @@ def await_health(client: docker.DockerClient, tenant: TenantPlan, container: Con
     """
 
     def healthy() -> bool:
-        seen = is_healthy(client, tenant, container)
+        seen = ask(client, tenant, container)
         if seen:
             raise NotYet(seen)
         return True
@@ -62,7 +62,7 @@ def await_health(client: docker.DockerClient, tenant: TenantPlan, container: Con
         ) from error
 
 
-def is_healthy(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan) -> str:
+def ask(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan) -> str:
     """Ask the service once; return an empty string when it is healthy, else what is wrong."""
     question = service_question(tenant, container)
     answer = containers.run_in(client, container.name, question.argv)

@@ -1,0 +1,278 @@
+"""What the verbs do with their arguments: call the lifecycle, print what comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from testbed.drivers import containers, dockerd, namespace
+from testbed.errors import InputError, Problem, TestbedError
+from testbed.events import Events
+from testbed.lifecycle import preflight
+from testbed.lifecycle.check import Verdict, check
+from testbed.lifecycle.deployment import Deployment, open_deployment
+from testbed.lifecycle.down import remove_deployment, stop_shared
+from testbed.lifecycle.status import Status, TenantStatus, examine
+from testbed.lifecycle.store import Store, cache_root, state_root
+from testbed.lifecycle.up import bring_up as lifecycle_up
+from testbed.model.load import load_topology
+from testbed.plan.build import build_plan
+from testbed.plan.names import parse_deployment_id
+from testbed.plan.render import plan_view
+from testbed.plan.resources import Plan, Role, TenantPlan
+
+_EXAMPLE_ID = "aaaaaa"
+_CONSOLE_LOG, _DAEMON_LOG = "console.log", "/var/log/tenantd.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What `up` has to show: the deployment's state and, if it was checked, its verdicts."""
+
+    status: Status
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is healthy and every check was passed."""
+        return self.status.ok and all(verdict.ok for verdict in self.verdicts)
+
+
+def store() -> Store:
+    """Return the records of this host's deployments."""
+    return Store(state_root())
+
+
+def bring_up(topology: Path, events: Events, *, name: str, check: bool) -> Ready:
+    """Bring `topology` up and, if asked, check every tenant end to end."""
+    deployment = lifecycle_up(store(), topology, events, name=name)
+    verdicts: tuple[Verdict, ...] = ()
+    if check:
+        with events.step("check end to end"):
+            verdicts = check_tenants(deployment)
+    with events.step("ask every service"):
+        return Ready(examine(deployment), verdicts)
+
+
+def check_tenants(deployment: Deployment) -> tuple[Verdict, ...]:
+    """Log every tenant's first user in, through the daemon in the SUT."""
+    client = dockerd.connect()
+    if client is None:
+        raise TestbedError("the Docker daemon has gone away", hint="run `testbed up` again")
+    return check(client, deployment)
+
+
+def print_ready(console: Console, ready: Ready) -> None:
+    """Print the table of tenants with their verdicts, and what to try next."""
+    verdicts = {verdict.tenant: verdict for verdict in ready.verdicts}
+    console.print(_tenants_table(ready.status.tenants, verdicts))
+    _print_parts(console, ready.status)
+    if not ready.ok:
+        console.print("[bold red]not healthy[/bold red]: see above, then `testbed up` again")
+        return
+    first = ready.status.tenants[0]
+    console.print("\nNext, for example:")
+    for command, meaning in (
+        ("testbed status", "how everything is"),
+        (f"testbed exec {first.name}:client -- ping -c1 {first.server_addresses[0]}", "a packet"),
+        ("testbed exec sut -- fibctl show", "the FIBs"),
+        (f"testbed shell {first.name}:client", "a shell in the tenant's network"),
+        ("make test", "all scenarios"),
+        ("testbed down", "remove everything"),
+    ):
+        console.print(f"  {command:<52} {meaning}", highlight=False, markup=False)
+
+
+def take_down(events: Events, *, name: str, everything: bool) -> None:
+    """Remove one deployment or all of them, and a Docker daemon of ours that nobody needs."""
+    records = store()
+    records.sweep()
+    if not everything and not name and not records.all():
+        events.note("nothing to remove", "no deployment is recorded")
+    chosen = (
+        records.all() if everything or (not name and not records.all()) else (records.get(name),)
+    )
+    errors: list[Exception] = []
+    for record in chosen:
+        try:
+            remove_deployment(records, record, events)
+        except ExceptionGroup as group:
+            errors.append(group)
+    stop_shared(records, events)
+    if errors:
+        raise ExceptionGroup("some deployments could not be removed whole", errors)
+
+
+def clean(events: Events, *, cache: bool) -> None:
+    """Remove all deployments and, if asked, everything that was built."""
+    take_down(events, name="", everything=True)
+    if cache and cache_root().is_dir():
+        with events.step("remove built images"):
+            shutil.rmtree(cache_root())
+
+
+def print_status(console: Console, name: str, *, as_json: bool) -> bool:
+    """Print how a deployment is; return whether it is healthy."""
+    records = store()
+    if as_json and not name and not records.all():
+        console.print_json(json.dumps({"deployments": []}))
+        return True
+    chosen = (records.get(name),) if name else records.all() or (records.get(name),)
+    states = [examine(open_deployment(records, record)) for record in chosen]
+    if as_json:
+        views = [{**dataclasses.asdict(state), "ok": state.ok} for state in states]
+        console.print_json(json.dumps({"deployments": views}))
+    else:
+        for state in states:
+            console.print(f"deployment [bold]{state.name}[/bold] ({state.id})")
+            console.print(_tenants_table(state.tenants, {}))
+            _print_parts(console, state)
+    return all(state.ok for state in states)
+
+
+def _print_parts(console: Console, state: Status) -> None:
+    for part in state.parts:
+        mark = "[green]✔[/green]" if part.ok else "[red]✘[/red]"
+        console.print(f"{mark} {part.name}: ", end="")
+        console.print(part.detail, markup=False, highlight=False)
+    if state.leases:
+        console.print(f"leased: {', '.join(state.leases)}", markup=False)
+
+
+def _tenants_table(tenants: Sequence[TenantStatus], verdicts: dict[str, Verdict]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for title in ("tenant", "server addresses", "FIB", "services", "health"):
+        table.add_column(title, overflow="fold")
+    if verdicts:
+        table.add_column("login end to end", overflow="fold")
+    for tenant in tenants:
+        services = " ".join(f"{service.role}" for service in tenant.services)
+        row = [tenant.name, "\n".join(tenant.server_addresses), str(tenant.fib), services]
+        row.append(_health(tenant))
+        verdict = verdicts.get(tenant.name)
+        if verdict:
+            colour = "green" if verdict.ok else "red"
+            row.append(f"[{colour}]{escape(verdict.detail)}[/{colour}]")
+        table.add_row(*row)
+    return table
+
+
+def _health(tenant: TenantStatus) -> str:
+    problems = [tenant.problem] if tenant.problem else []
+    problems += [f"{item.role}: {item.problem}" for item in tenant.services if item.problem]
+    if not problems:
+        return "[green]healthy[/green]"
+    return "[red]" + escape("\n".join(problems)) + "[/red]"
+
+
+def print_plan(console: Console, topology: Path, *, as_json: bool) -> None:
+    """Print what `up` would make; ids in names are an example's."""
+    made = build_plan(load_topology(topology), parse_deployment_id(_EXAMPLE_ID))
+    if as_json:
+        sys.stdout.write(json.dumps(plan_view(made), indent=2) + "\n")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("tenant", "FIB", "network", "server addresses", "next hop", "containers"):
+        table.add_column(title, overflow="fold")
+    for tenant in made.tenants:
+        table.add_row(
+            tenant.name,
+            str(tenant.fib),
+            "\n".join(str(subnet) for subnet in tenant.network.subnets),
+            "\n".join(str(address.ip) for address in tenant.server_addresses),
+            "\n".join(str(address.ip) for address in tenant.router.uplink.addresses),
+            "\n".join(f"{c.role} {c.addresses[0].ip}" for c in tenant.containers),
+        )
+    console.print(table)
+
+
+def print_findings(console: Console, *, as_json: bool) -> bool:
+    """Print what `doctor` found; return whether the host is fit."""
+    findings = preflight.examine(state_root(), cache_root())
+    if as_json:
+        console.print_json(json.dumps([dataclasses.asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            good, bad = "[green]✔[/green]", "[yellow]![/yellow]"
+            mark = good if finding.ok else bad if finding.is_advice else "[red]✘[/red]"
+            console.print(f"{mark} {finding.subject}: {finding.seen}", highlight=False)
+            if not finding.ok:
+                console.print(f"    {finding.mend}", markup=False, highlight=False)
+    return all(finding.ok or finding.is_advice for finding in findings)
+
+
+def read_log(name: str, target: str, tail: int) -> str:
+    """Return the last `tail` lines of the log of `target`."""
+    records = store()
+    deployment = open_deployment(records, records.get(name))
+    files = {
+        "sut": deployment.folder / _CONSOLE_LOG,
+        "ipam": deployment.folder / "ipam.log",
+        "dockerd": records.root / "dockerd.log",
+    }
+    if target in files:
+        path = files[target]
+        if not path.exists():
+            raise TestbedError(f"there is no log of {target!r}", hint=f"it would be {path}")
+        return "".join(path.read_text(errors="replace").splitlines(keepends=True)[-tail:])
+    if target == "daemon":
+        answer = deployment.sut().channel.run(["tail", "-n", str(tail), _DAEMON_LOG])
+        return answer.stdout
+    client = dockerd.connect()
+    if client is None:
+        raise TestbedError("the Docker daemon does not run", hint="start it: testbed up")
+    return containers.read_log(client, _container(deployment.plan, target), tail=tail)
+
+
+def replace_by_command(name: str, target: str, command: Sequence[str]) -> NoReturn:
+    """Replace this process by `command` at `target`, or by a shell there when it is empty."""
+    records = store()
+    deployment = open_deployment(records, records.get(name))
+    argv = _argv(deployment, target, list(command))
+    sys.stdout.flush()
+    os.execvp(argv[0], argv)
+
+
+def _argv(deployment: Deployment, target: str, command: list[str]) -> list[str]:
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if target == "sut":
+        ssh = ["ssh", "-F", str(deployment.sut().ssh_config), *(["-t"] if is_terminal else [])]
+        return [*ssh, "sut", *([shlex.join(command)] if command else [])]
+    tenant_name, _, part = target.partition(":")
+    if part == "router":
+        tenant = _tenant(deployment.plan, tenant_name)
+        space = namespace.RUN_NETNS / tenant.router.netns
+        return ["nsenter", f"--net={space}", "--", *(command or [os.environ.get("SHELL", "sh")])]
+    container = _container(deployment.plan, target)
+    flags = "-it" if is_terminal else "-i"
+    return ["docker", "exec", flags, container, *(command or ["bash"])]
+
+
+def _container(plan: Plan, target: str) -> str:
+    tenant_name, _, role = target.partition(":")
+    tenant = _tenant(plan, tenant_name)
+    roles = [container.role for container in tenant.containers]
+    if role not in roles:
+        known = ", ".join(f"{tenant_name}:{item}" for item in [*roles, "router"])
+        raise InputError([Problem(target, f"no such part of {tenant_name!r}", f"one of: {known}")])
+    return tenant.container(Role(role)).name
+
+
+def _tenant(plan: Plan, name: str) -> TenantPlan:
+    try:
+        return plan.tenant(name)
+    except KeyError:
+        known = ", ".join(tenant.name for tenant in plan.tenants[:8])
+        raise InputError([Problem(name, "no such tenant", f"one of: {known}, sut")]) from None
