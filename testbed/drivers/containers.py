@@ -9,7 +9,7 @@ import hashlib
 import io
 import socket
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ from testbed.drivers import ipam
 from testbed.errors import ResourceError
 from testbed.plan.names import DEPLOYMENT_LABEL, TENANT_LABEL, labels
 from testbed.plan.resources import ContainerPlan, DeploymentId, Plan, TenantPlan
-from testbed.plan.services import FileSpec
+from testbed.plan.services import FileSpec, files_archive
 
 _RECIPE_LABEL = "testbed.recipe"
 
@@ -115,7 +115,7 @@ def ensure_container(
                 {tenant.network.name: _endpoint(client, container)}
             ),
         )
-        client.api.put_archive(made["Id"], "/", _archive(recipe.files))
+        client.api.put_archive(made["Id"], "/", files_archive(recipe.files))
         client.api.start(made["Id"])
     return True
 
@@ -311,17 +311,6 @@ def _endpoint(client: docker.DockerClient, container: ContainerPlan) -> dict[str
         ipv4_address=by_version.get(4), ipv6_address=by_version.get(6)
     )
     return endpoint
-
-
-def _archive(files: Iterable[FileSpec]) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for spec in files:
-            member = tarfile.TarInfo(spec.path.lstrip("/"))
-            member.size, member.mode = len(spec.content), spec.mode
-            member.uid, member.gid = spec.uid, spec.gid
-            tar.addfile(member, io.BytesIO(spec.content))
-    return buffer.getvalue()
 
 
 @contextmanager

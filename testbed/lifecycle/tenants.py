@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import docker
 
@@ -12,7 +13,13 @@ from testbed.drivers.containers import Recipe
 from testbed.errors import TestbedError, WaitTimeoutError
 from testbed.events import Events
 from testbed.plan.resources import ContainerPlan, Plan, Role, TenantPlan
-from testbed.plan.services import host_options, service_files, service_question
+from testbed.plan.services import (
+    CAPABILITIES,
+    SYSCTLS,
+    docker_resolvers,
+    service_files,
+    service_question,
+)
 
 _HEALTH_LIMIT_S = 60
 
@@ -30,7 +37,7 @@ def ensure_tenant(
         recipe = Recipe(
             image=images[container.role],
             files=service_files(tenant, container),
-            host=host_options(tenant, container),
+            host=_host_options(tenant, container),
         )
         made = containers.ensure_container(client, plan, tenant, container, recipe)
         if not made:
@@ -66,6 +73,19 @@ def ask(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPla
     """Ask the service once; return an empty string when it is healthy, else what is wrong."""
     question = service_question(tenant, container)
     answer = containers.run_in(client, container.name, question.argv)
-    if answer.exit_code == question.exit_code:
+    if answer.exit_code == 0 and question.answer in answer.output:
         return ""
     return f"`{' '.join(question.argv)}` exited {answer.exit_code}: {answer.output.strip()[-300:]}"
+
+
+def _host_options(tenant: TenantPlan, container: ContainerPlan) -> dict[str, Any]:
+    """Return arguments of docker's `create_host_config`: least privilege, the tenant's resolvers."""
+    return {
+        "cap_drop": ["ALL"],
+        "cap_add": list(CAPABILITIES[container.role]),
+        "security_opt": ["no-new-privileges"],
+        "sysctls": dict(SYSCTLS),
+        "dns": list(docker_resolvers(tenant)),
+        "dns_search": [tenant.domain],
+        "init": True,
+    }
