@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * The few kernel types the programs look into, declared by hand: libbpf relocates each access
+ * by the running kernel's BTF (CO-RE), so only names and kinds of the fields matter here.
+ */
+#ifndef FIB_KERNEL_H
+#define FIB_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct task_struct {
+	struct task_struct *group_leader;
+};
+
+struct sock_common {
+	unsigned short skc_family;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u32 sk_mark;
+	__u16 sk_type;
+};
+
+struct socket {
+	short type;
+	struct sock *sk;
+};
+
+#pragma clang attribute pop
+
+/* From the kernel's socket.h, errno.h, in.h, if_ether.h: user-space headers clash with libbpf's. */
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_RAW 3
+#define SOL_SOCKET 1
+#define SO_MARK 36
+#define EPERM 1
+#define ENOMEM 12
+#define EINVAL 22
+#define ENOSYS 38
+#define EADDRNOTAVAIL 99
+#define ENETUNREACH 101
+#define EISCONN 106
+#define ETH_P_IP 0x0800
+#define ETH_P_IPV6 0x86dd
+#define IPPROTO_ICMP 1
+#define IPPROTO_ICMPV6 58
+
+#endif

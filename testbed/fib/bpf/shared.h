@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * Structs and numbers shared by the eBPF programs and user space (bpfmap.py mirrors them).
+ * Integers are in host byte order, addresses and MACs as they are on the wire.
+ */
+#ifndef FIB_SHARED_H
+#define FIB_SHARED_H
+
+#include <linux/types.h>
+
+/* An IPv6 address, or an IPv4 one as ::ffff:a.b.c.d: one map serves both families. */
+struct fib_address {
+	union {
+		__u8 bytes[16];
+		__u32 words[4];
+	};
+};
+
+/* Value of an own address that has no FIB of its own: it follows the interface FIB. */
+#define FIB_OF_INTERFACE 0xffffffffu
+
+/* What a configured FIB has. */
+#define FIB_HAS_IPV4 1u
+#define FIB_HAS_IPV6 2u
+#define FIB_HAS_ROUTERS 4u /* its neighbours' MACs are known: frames are checked against them */
+
+struct fib_state {
+	__u32 flags;
+};
+
+/* A neighbour of a FIB. FIB_ANY: that MAC is a neighbour of at least one FIB. */
+#define FIB_ANY 0xffffffffu
+
+struct fib_router {
+	__u32 fib;
+	__u8 mac[6];
+	__u16 zero;
+};
+
+/* The one entry of fib_config. All zero is the safe state: guard on, interface in FIB 0. */
+#define FIB_STRICT_MAC 1u /* drop what does not come from a neighbour of the destination's FIB */
+#define FIB_GUARD_OFF 2u  /* negative control: let every frame out */
+#define FIB_THREAD_LEAK 4u /* negative control: a thread's FIB is that of its whole process */
+
+struct fib_config {
+	__u32 interface_fib;
+	__u32 flags;
+};
+
+/* Why a frame was dropped: index of fib_drops. */
+enum fib_drop {
+	FIB_DROP_HAIRPIN,       /* in: source is an address of ours (P31) */
+	FIB_DROP_SENDER,        /* in: strict MAC, not a neighbour of the destination's FIB (P24) */
+	FIB_DROP_FOREIGN_ICMP,  /* in: ICMP error that quotes another FIB's flow (P23) */
+	FIB_DROP_MALFORMED,     /* in: too short or too nested to be judged */
+	FIB_DROP_GUARD_SOURCE,  /* out: mark and FIB of the source address differ (P33) */
+	FIB_DROP_GUARD_ROUTER,  /* out: destination MAC is no neighbour of the FIB (P33) */
+	FIB_DROP_GUARD_NO_FIB,  /* out: the FIB is not configured (P33) */
+	FIB_DROP_REASONS,
+};
+
+/* Value of fib_task: the default FIB of a thread. */
+struct fib_task {
+	__u32 fib;
+};
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * FIBs for C daemons: a default FIB per thread and a FIB per socket, without any capability.
+ *
+ * FIB 0 is "no FIB"; tenants have 1 to FIB_MAX. All functions return -1 and set errno on failure:
+ * EINVAL (no such number), EISCONN (the socket is bound or connected already), EPERM (a jail
+ * forbids the FIB), ENOPROTOOPT or EINVAL where the extensions are not attached.
+ */
+#ifndef FIB_H
+#define FIB_H
+
+#define FIB_MAX 65535
+
+/* prctl(PR_FIB, operation, argument). The kernel cannot return 0 here (a BPF LSM program that
+ * returns 0 lets the default hook run, which ends in EINVAL), hence FIB + 1. */
+#define PR_FIB 0x46494200
+#define PR_FIB_GET 0 /* returns the calling thread's FIB + 1 */
+#define PR_FIB_SET 1 /* argument: FIB; returns it + 1 */
+
+/* Socket options of AF_INET and AF_INET6 sockets; values are int. */
+#define SOL_FIB 0x4642
+#define SO_SETFIB 1  /* set: before bind and connect only */
+#define SO_FIB 2     /* get: the socket's FIB, else that of its local address */
+#define SO_FIB_ANY 3 /* set before bind: one wildcard socket for all FIBs, in any thread */
+
+#if !defined(__bpf__) && !defined(FIB_CONSTANTS_ONLY)
+#include <sys/prctl.h>
+#include <sys/socket.h>
+
+/* Set the FIB of sockets that this thread, and threads and processes it starts, will create. */
+static inline int fib_set_thread(unsigned int fib)
+{
+	return prctl(PR_FIB, PR_FIB_SET, (unsigned long)fib, 0UL, 0UL) < 0 ? -1 : 0;
+}
+
+/* The calling thread's FIB. */
+static inline int fib_get_thread(void)
+{
+	int raised = prctl(PR_FIB, PR_FIB_GET, 0UL, 0UL, 0UL);
+
+	return raised < 0 ? -1 : raised - 1;
+}
+
+/* Set the FIB of an unbound, unconnected socket. */
+static inline int fib_set_socket(int fd, int fib)
+{
+	return setsockopt(fd, SOL_FIB, SO_SETFIB, &fib, sizeof(fib));
+}
+
+/* Make an unbound socket a wildcard one, whatever the thread's FIB. */
+static inline int fib_set_socket_any(int fd)
+{
+	int on = 1;
+
+	return setsockopt(fd, SOL_FIB, SO_FIB_ANY, &on, sizeof(on));
+}
+
+/* The FIB of a socket. */
+static inline int fib_get_socket(int fd)
+{
+	int fib = -1;
+	socklen_t size = sizeof(fib);
+
+	return getsockopt(fd, SOL_FIB, SO_FIB, &fib, &size) < 0 ? -1 : fib;
+}
+#endif
+
+#endif

@@ -1,0 +1,152 @@
+"""Proves a password by a simple bind at the tenant's directory, with unmodified libldap.
+
+Every login has a connection of its own, opened in the calling thread and so in its FIB. libldap is
+given the addresses our own look-up found, not the name: it holds one process-wide lock while it
+calls getaddrinfo (`ldap_int_resolv_mutex`, libldap 2.5 os-ip.c), so one tenant's dead DNS would
+stop all others' logins.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .config import LdapConfig
+from .outcome import Endpoint, Outcome, ServerSeen, accepted, failed, refused
+
+
+class LdapLogin:
+    """Authenticates users at a directory; may be used by several threads at once.
+
+    `socket_fib` tells the FIB of libldap's socket. The two flags are deliberate defects, for
+    negative controls: see `tenantd`.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout_s: float,
+        socket_fib: Callable[[socket.socket], int],
+        reuse_connection: bool = False,
+        allow_empty_password: bool = False,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._socket_fib = socket_fib
+        self._allow_empty_password = allow_empty_password
+        self._shared: Any = None
+        self._shared_lock = threading.Lock()
+        self._reuse_connection = reuse_connection
+
+    def prepare(self) -> None:
+        """Load libldap before the first request has to wait for it."""
+        # ldap.conf of the host says nothing about our tenants; read when libldap initialises.
+        os.environ["LDAPNOINIT"] = "1"
+        import ldap  # noqa: F401, PLC0415 - absent on hosts that only run the unit tests
+
+    def login(
+        self, config: LdapConfig, addresses: Sequence[str], user: str, password: str
+    ) -> Outcome:
+        """Bind as `user` and ask the directory who we are then."""
+        import ldap  # noqa: PLC0415
+        import ldap.dn  # noqa: PLC0415
+
+        if not user:
+            return refused("empty user name")
+        if not password and not self._allow_empty_password:
+            return refused("empty password: an unauthenticated bind is not a login")
+        user_dn = config.user_dn.replace("{user}", ldap.dn.escape_dn_chars(user))
+        uri = " ".join(f"ldap://{_bracketed(address)}:{config.port}" for address in addresses)
+        try:
+            if self._reuse_connection:
+                with self._shared_lock:
+                    self._shared = self._shared or self._connection(uri)
+                    return self._bind(self._shared, user_dn, password)
+            connection = self._connection(uri)
+            try:
+                return self._bind(connection, user_dn, password)
+            finally:
+                connection.unbind_s()
+        except (
+            ldap.SERVER_DOWN,
+            ldap.TIMEOUT,
+            ldap.CONNECT_ERROR,
+            ldap.BUSY,
+            ldap.UNAVAILABLE,
+        ) as error:
+            return failed(f"ldap at {uri}: {_explained(error)}", is_unavailable=True)
+        except ldap.LDAPError as error:
+            return failed(f"ldap at {uri}: {_explained(error)}")
+
+    def _connection(self, uri: str) -> Any:
+        import ldap  # noqa: PLC0415
+
+        connection = ldap.initialize(uri)
+        connection.set_option(ldap.OPT_PROTOCOL_VERSION, ldap.VERSION3)
+        # A referral would send the user's password to a server of the directory's choice.
+        connection.set_option(ldap.OPT_REFERRALS, ldap.OPT_OFF)
+        connection.set_option(ldap.OPT_RESTART, ldap.OPT_OFF)
+        connection.set_option(ldap.OPT_NETWORK_TIMEOUT, self._timeout_s)
+        connection.set_option(ldap.OPT_TIMEOUT, self._timeout_s)
+        connection.timeout = self._timeout_s
+        return connection
+
+    def _bind(self, connection: Any, user_dn: str, password: str) -> Outcome:
+        import ldap  # noqa: PLC0415
+
+        try:
+            connection.simple_bind_s(user_dn, password)
+        except (
+            ldap.INVALID_CREDENTIALS,
+            ldap.INVALID_DN_SYNTAX,
+            ldap.NO_SUCH_OBJECT,
+            ldap.INAPPROPRIATE_AUTH,
+            ldap.INSUFFICIENT_ACCESS,
+            ldap.UNWILLING_TO_PERFORM,
+            ldap.CONSTRAINT_VIOLATION,
+        ) as error:
+            return refused(_explained(error), server=self._server(connection))
+        server = self._server(connection)
+        identity = connection.whoami_s()
+        if self._allow_empty_password and not password:
+            return accepted(identity or user_dn, server=server)
+        if not _is_same_dn(identity, user_dn):
+            return refused(f"bound as {identity!r}, not as {user_dn!r}", server=server)
+        return accepted(identity.removeprefix("dn:"), server=server)
+
+    def _server(self, connection: Any) -> ServerSeen:
+        """Ask the kernel about libldap's socket, through a descriptor of our own."""
+        with socket.socket(fileno=os.dup(connection.fileno())) as sock:
+            local, peer = sock.getsockname(), sock.getpeername()
+            return ServerSeen(
+                Endpoint(local[0], local[1]), Endpoint(peer[0], peer[1]), self._socket_fib(sock)
+            )
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _is_same_dn(identity: str, user_dn: str) -> bool:
+    import ldap.dn  # noqa: PLC0415
+
+    if not identity.startswith("dn:"):
+        return False
+    return _folded(ldap.dn.str2dn(identity[3:])) == _folded(ldap.dn.str2dn(user_dn))
+
+
+def _folded(parts: Any) -> list[list[tuple[str, str]]]:
+    """Attribute names and values without case and outer blanks, as `uid` compares them."""
+    return [
+        sorted((str(name).lower(), str(value).strip().lower()) for name, value, _ in rdn)
+        for rdn in parts
+    ]
+
+
+def _explained(error: Exception) -> str:
+    details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
+    text = str(details.get("desc") or type(error).__name__)
+    info = details.get("info")
+    return f"{text} ({info})" if info and info != text else text
