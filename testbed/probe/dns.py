@@ -1,0 +1,33 @@
+"""Asks a tenant's DNS from its client."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from testbed.plan.resources import Address
+from testbed.probe.inside import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A DNS answer: its status (NOERROR, NXDOMAIN...; empty without answer) and its values."""
+
+    status: str
+    values: tuple[str, ...]
+
+
+def look_up(
+    client: Client, name: str, kind: str = "A", *, server: Address | None = None, tcp: bool = False
+) -> Lookup:
+    """Ask for records of `kind`; by default the server that the client's resolv.conf names."""
+    argv = ["dig", "+noall", "+comments", "+answer", "+time=2", "+tries=1", "-q", name, "-t", kind]
+    if server is not None:
+        argv.append(f"@{server}")
+    if tcp:
+        argv.append("+tcp")
+    output = client.run(argv).output
+    status = re.search(r"status: (\w+)", output)
+    pattern = rf"^\S+\s+\d+\s+IN\s+{re.escape(kind)}\s+(.+)$"
+    values = tuple(re.findall(pattern, output, flags=re.MULTILINE))
+    return Lookup(status[1] if status else "", values)

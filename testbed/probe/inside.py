@@ -1,0 +1,41 @@
+"""Runs probes where a tenant's own programs run: inside its client container.
+
+`Client` is a place to ask from; the probe modules ask one kind of question each. Answers are data:
+a refused login is a result, not an exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import docker
+
+from testbed.drivers import containers
+from testbed.drivers.containers import Answer, Session
+from testbed.plan.resources import Plan, Role, TenantPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A tenant's client container, as a place to ask from."""
+
+    docker: docker.DockerClient
+    plan: Plan
+    tenant: TenantPlan
+
+    @property
+    def container(self) -> str:
+        """The container's name."""
+        return self.tenant.container(Role.CLIENT).name
+
+    def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Answer:
+        """Run `argv` there and wait for its end."""
+        return containers.run_in(self.docker, self.container, argv, stdin=stdin)
+
+    @contextmanager
+    def open(self, argv: Sequence[str]) -> Iterator[Session]:
+        """Start `argv` there and converse with it."""
+        with containers.open_in(self.docker, self.container, argv) as session:
+            yield session

@@ -1,0 +1,32 @@
+"""Kerberos from a tenant's client: tickets as its own programs get them, by kinit and kvno."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from testbed.plan.resources import TenantPlan
+from testbed.probe.inside import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """Whether a ticket was had, and in which credential cache of the client it is."""
+
+    ok: bool
+    cache: str
+    error: str
+
+
+def get_ticket(client: Client, user: str, password: str, *, cache: str) -> Ticket:
+    """Get a ticket-granting ticket into the file cache `cache` (a name of letters and digits)."""
+    path = f"FILE:/tmp/{cache}.ccache"
+    answer = client.run(("kinit", "-c", path, user), stdin=f"{password}\n".encode())
+    error = "" if answer.exit_code == 0 else answer.output.strip().splitlines()[-1]
+    return Ticket(answer.exit_code == 0, path, error)
+
+
+def service_principal(tenant: TenantPlan) -> str:
+    """Return the daemon's principal in the tenant's realm."""
+    if tenant.realm is None:
+        raise LookupError(f"tenant {tenant.name!r} has no realm")
+    return tenant.realm.services[0]
