@@ -1,0 +1,61 @@
+"""Deployments for the length of a test run: shared by its processes, removed when it started them.
+
+A mark in the deployment's folder names the run that started it, as RUN PID. If that process was
+killed, the next run that finds the mark takes the deployment over and removes it at its end.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from testbed.events import Events
+from testbed.lifecycle.deployment import Deployment, open_deployment
+from testbed.lifecycle.down import remove_deployment, stop_shared
+from testbed.lifecycle.store import Record, Store
+from testbed.lifecycle.up import bring_up
+from testbed.model.load import load_topology
+
+_STARTED, _VERIFIED = "started-by", "verified-by"
+
+
+def deployment_for(store: Store, topology: Path, run: str, events: Events) -> Deployment:
+    """Return the deployment of `topology`, brought up or verified once for this `run`.
+
+    `run` is "NAME PID" with the pid of the process that will call `remove_started`.
+    """
+    record = store.find(load_topology(topology).name)
+    if record is not None and _read(store, record, _VERIFIED) == run:
+        return open_deployment(store, record)
+    was_there = record is not None
+    deployment = bring_up(store, topology, events)
+    record = deployment.record
+    with store.locked(record, events):
+        if not was_there or _is_abandoned(_read(store, record, _STARTED)):
+            _write(store, record, _STARTED, run)
+        _write(store, record, _VERIFIED, run)
+    return deployment
+
+
+def remove_started(store: Store, run: str, events: Events) -> None:
+    """Remove every deployment that `run` started or took over."""
+    started = [record for record in store.all() if _read(store, record, _STARTED) == run]
+    for record in started:
+        remove_deployment(store, record, events)
+    if started:
+        stop_shared(store, events)
+
+
+def _is_abandoned(mark: str) -> bool:
+    pid = mark.rpartition(" ")[2]
+    return bool(mark) and not (Path("/proc") / pid).exists()
+
+
+def _read(store: Store, record: Record, name: str) -> str:
+    try:
+        return (store.folder(record.id) / name).read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(store: Store, record: Record, name: str, run: str) -> None:
+    (store.folder(record.id) / name).write_text(run)

@@ -1,0 +1,114 @@
+"""A running deployment and its tenants, as scenarios hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+import docker
+import testinfra
+
+from testbed.drivers import containers, namespace
+from testbed.drivers.containers import Answer
+from testbed.lifecycle.deployment import Deployment
+from testbed.plan.resources import Address, FibId, Plan, Role, Secret, TenantPlan
+from testbed.probe.capture import Capture, capture
+from testbed.probe.inside import Client
+from testbed.sut.protocol import Sut
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A leased tenant: its plan, its hosts, and its client to ask from."""
+
+    docker: docker.DockerClient
+    deployment: Plan
+    plan: TenantPlan
+
+    @property
+    def name(self) -> str:
+        """The tenant's name in the topology."""
+        return self.plan.name
+
+    @property
+    def fib(self) -> FibId:
+        """The tenant's FIB in the SUT."""
+        return self.plan.fib
+
+    @property
+    def server(self) -> Address:
+        """The tenant's first server address (IPv4)."""
+        return self.plan.server_addresses[0].ip
+
+    @property
+    def users(self) -> tuple[Secret, ...]:
+        """The tenant's users with their passwords."""
+        return self.plan.users
+
+    @cached_property
+    def client(self) -> Client:
+        """The tenant's client, for probes."""
+        return Client(self.docker, self.deployment, self.plan)
+
+    def host(self, role: Role) -> Any:
+        """Return the testinfra host of the tenant's container of `role`."""
+        return testinfra.get_host(f"docker://{self.plan.container(role).name}")
+
+    def in_router(self, action: Callable[[], T]) -> T:
+        """Run `action` in a thread inside the router's network namespace: for sockets and scapy."""
+        return namespace.run_inside(self.plan.router.netns, action)
+
+    def run(self, role: Role, argv: Sequence[str]) -> Answer:
+        """Run `argv` in the tenant's container of `role`."""
+        return containers.run_in(self.docker, self.plan.container(role).name, argv)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running deployment: what is not any one tenant's."""
+
+    docker: docker.DockerClient
+    deployment: Deployment
+
+    @property
+    def plan(self) -> Plan:
+        """The whole plan; the oracle (`testbed.api.fib_of`, `lookup`) works on it."""
+        return self.deployment.plan
+
+    @cached_property
+    def sut(self) -> Sut:
+        """The system under test."""
+        return self.deployment.sut()
+
+    @cached_property
+    def sut_host(self) -> Any:
+        """The testinfra host of the SUT."""
+        return testinfra.get_host("ssh://sut", ssh_config=str(self.sut.ssh_config))
+
+    def tenant(self, name: str) -> Tenant:
+        """Return the tenant called `name`; whoever uses it should hold its lease."""
+        return Tenant(self.docker, self.plan, self.plan.tenant(name))
+
+    def capture(self) -> AbstractContextManager[Capture]:
+        """Capture all frames on the shared segment while the block lasts."""
+        return capture(self.deployment.uplink)
+
+    @contextmanager
+    def broken(self, defect: str) -> Iterator[None]:
+        """Break the SUT's FIB extensions in one way while the block lasts, then restore them.
+
+        Hold the whole deployment (`@pytest.mark.exclusive`). See `fibctl break --help`.
+        """
+        self.sut.channel.run(["fibctl", "break", defect])
+        try:
+            yield
+        finally:
+            self.sut.channel.run(["fibctl", "break", defect, "--undo"])
