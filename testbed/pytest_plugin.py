@@ -44,8 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Explain the markers, and name the run so that all workers know which one they serve."""
     for line in (
         "topology(name): the topology the scenario runs on, a name under topologies/",
-        "tenants(*names) or tenants(n, services=[...]): lease these tenants, or any n that have "
-        "the services; the fixture `tenants` hands them out in order",
+        (
+            "tenants(*names) or tenants(n, services=[...]): lease these tenants, or any n that have "
+            "the services; the fixture `tenants` hands them out in order"
+        ),
         "exclusive: nobody else uses the deployment meanwhile; for scenarios that change the SUT",
     ):
         config.addinivalue_line("markers", line)

@@ -61,7 +61,9 @@ def ensure_running(driver: str, owner: str, folder: Path) -> bool:
     for pid in process.owned(owner):
         process.stop(pid)
     process.spawn(
-        [sys.executable, "-m", "testbed.drivers.ipam", str(path)], owner=owner, log=folder / "ipam.log"
+        [sys.executable, "-m", "testbed.drivers.ipam", str(path)],
+        owner=owner,
+        log=folder / "ipam.log",
     )
     wait_for(lambda: _is_serving(path), Deadline.after(20), what=f"IPAM driver {driver!r} serves")
     return True
