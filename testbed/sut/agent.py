@@ -1,0 +1,137 @@
+"""The host's side of the guest agent (guest/agent): one JSON object a line on a serial port."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from testbed.deadline import Deadline
+from testbed.errors import GuestError, WaitTimeoutError
+from testbed.sut.qmp import connect_socket
+
+_SEED_BYTES = 64
+# A request takes a few ms; one that met a busy host is asked again rather than believed.
+_LARGEST_SKEW_S = 0.1
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """What the data NIC is to be called, and its MAC."""
+
+    name: str
+    mac: str
+
+
+class Agent:
+    """A connection to the agent. QEMU keeps what is sent until the guest reads it."""
+
+    def __init__(self, path: Path, deadline: Deadline) -> None:
+        self._connection = connect_socket(path, deadline, what="the guest agent's socket")
+        self._buffer = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._connection.close()
+
+    def await_start(self, deadline: Deadline) -> None:
+        """Wait until the agent starts (not for a restored VM, whose agent is long there).
+
+        Raises:
+            WaitTimeoutError: when it does not in time, or QEMU ends.
+        """
+        for line in self._lines(deadline, what="the SUT's start"):
+            if line.get("ready"):
+                return
+
+    def set_clock(self, deadline: Deadline) -> float:
+        """Set the guest's clock to ours and return by how many seconds it is ahead (or behind).
+
+        Raises:
+            WaitTimeoutError: when the agent does not answer in time.
+            GuestError: when it cannot, or the clocks stay apart.
+        """
+        skews = []
+        for _ in range(_ATTEMPTS):
+            sent = time.time()
+            answer = self.request({"time": sent}, deadline)
+            received = time.time()
+            # The guest set its clock somewhere between our two readings.
+            skew_s = float(answer["time"]) - received
+            skews.append(skew_s)
+            if abs(skew_s) <= _LARGEST_SKEW_S:
+                return skew_s
+        shown = ", ".join(f"{skew_s:+.3f}" for skew_s in skews)
+        raise GuestError(f"the SUT's clock stays off: {shown} s after setting it")
+
+    def set_up(self, deployment: str, nic: Nic, deadline: Deadline) -> None:
+        """Reseed the guest's randomness, make its data NIC `nic`, mark it as `deployment`'s."""
+        self.request(
+            {
+                "seed": secrets.token_hex(_SEED_BYTES),
+                "nic": {"name": nic.name, "mac": nic.mac},
+                "deployment": deployment,
+            },
+            deadline,
+        )
+
+    def request(self, request: Mapping[str, object], deadline: Deadline) -> dict[str, Any]:
+        """Send `request` and return its answer.
+
+        Raises:
+            WaitTimeoutError: when there is none in time, or QEMU ends.
+            GuestError: with the guest's traceback, when it failed there.
+        """
+        number = secrets.token_hex(8)
+        # The first newline ends what a client that was killed may have left unfinished.
+        line = b"\n" + json.dumps({**request, "id": number}).encode() + b"\n"
+        self._connection.settimeout(max(deadline.left_s, 0.001))
+        self._connection.sendall(line)
+        for answer in self._lines(deadline, what="the guest agent's answer"):
+            if answer.get("id") == number:
+                break
+        if "error" in answer:
+            raise GuestError(f"the guest agent failed:\n{answer['error']}")
+        return answer
+
+    def _lines(self, deadline: Deadline, *, what: str) -> Iterator[dict[str, Any]]:
+        """Yield what the agent says until the deadline, which raises."""
+        while True:
+            line, newline, rest = self._buffer.partition(b"\n")
+            if newline:
+                self._buffer = rest
+                yield _parsed(line)
+                continue
+            self._connection.settimeout(max(deadline.left_s, 0.001))
+            try:
+                received = self._connection.recv(4096)
+            except TimeoutError:
+                received = b""
+                reason = f"not within {deadline.limit_s:g} s"
+            else:
+                reason = "QEMU ended"
+            if not received:
+                raise WaitTimeoutError(f"{what}: {reason}, last seen: {self._buffer!r}")
+            self._buffer += received
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Return the object in `line`; nothing for noise, such as what firmware prints on the port."""
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,110 @@
+"""Things built once and kept outside the tree, in directories named by what they are made from.
+
+A directory in the store is complete or absent: it is built beside its final name and renamed, under
+a lock that the kernel drops when the builder dies, so a killed build is never used and the next one
+starts afresh.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from testbed.errors import ResourceError
+
+_KEY_DIGITS = 16
+_PARTIAL = ".partial"
+
+
+def key_of(parts: Iterable[str | bytes]) -> str:
+    """Return a short hash of `parts`, which keeps ("a", "bc") and ("ab", "c") apart.
+
+    >>> key_of(["a", "bc"]) == key_of(["ab", "c"])
+    False
+    """
+    digest = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        digest.update(len(content).to_bytes(8, "big") + content)
+    return digest.hexdigest()[:_KEY_DIGITS]
+
+
+def tree_parts(root: Path) -> Iterator[str | bytes]:
+    """Yield what `key_of` needs to tell the tree below `root` apart: names and contents, sorted."""
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            yield str(path.relative_to(root))
+            yield path.read_bytes()
+
+
+def obtain(directory: Path, build: Callable[[Path], None], *, limit_s: float) -> Path:
+    """Return `directory`, built by `build(partial directory)` unless it is already there.
+
+    Builders of the same directory wait for one another, at most `limit_s`. The directory's time of
+    change tells when it was last asked for, which `prune` goes by.
+
+    Raises:
+        ResourceError: when another builder holds the lock for longer than that.
+    """
+    with locked(directory, limit_s=limit_s):
+        if not directory.is_dir():
+            partial = directory.with_name(directory.name + _PARTIAL)
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(mode=0o700)
+            build(partial)
+            _write_through(partial)
+            partial.rename(directory)
+        os.utime(directory)
+    return directory
+
+
+def prune(family: Path, *, keep: int) -> None:
+    """Remove all directories of `family` but the `keep` last asked for, and what kills left there.
+
+    A process that has files of a removed directory open keeps them; one that is being built or is
+    about to be used is locked, and stays.
+    """
+    if not family.is_dir():
+        return
+    directories = [path for path in family.iterdir() if path.is_dir()]
+    directories.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    complete = [path for path in directories if not path.name.endswith(_PARTIAL)]
+    partial = [path for path in directories if path.name.endswith(_PARTIAL)]
+    for path in (*complete[keep:], *partial):
+        try:
+            with locked(path.with_name(path.name.removesuffix(_PARTIAL)), limit_s=0):
+                shutil.rmtree(path)
+        except ResourceError:
+            continue  # in use: the next pruning may find it free
+
+
+@contextmanager
+def locked(directory: Path, *, limit_s: float) -> Iterator[None]:
+    """Hold the lock of `directory`; it is free again the moment its holder dies."""
+    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = directory.with_name(f".{directory.name}.lock")
+    try:
+        with FileLock(lock, timeout=limit_s):
+            yield
+    except Timeout as error:
+        raise ResourceError(
+            f"{directory} is being built by another process for over {limit_s:g} s",
+            hint=f"see who holds it: fuser -v {lock}",
+        ) from error
+
+
+def _write_through(directory: Path) -> None:
+    """Write the files out, so that a power cut cannot leave a complete name with holes inside."""
+    for path in directory.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
