@@ -20,14 +20,12 @@ from pathlib import Path
 from testbed.deadline import Deadline, wait_for
 from testbed.errors import TestbedError
 from testbed.events import Events
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.names import ID_ALPHABET, ID_LENGTH, parse_deployment_id
 from testbed.plan.resources import DeploymentId
 
 DEFAULT_STATE = Path("/var/lib/testbed")
 DEFAULT_CACHE = Path("/var/cache/testbed")
 
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-_ID_LENGTH = 6
 _RECORD, _TOPOLOGY, _LOCK = "record.json", "topology.yaml", "lock"
 _FORMAT = 1
 
@@ -72,7 +70,7 @@ class Store:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         text = source.read_bytes()
         while True:
-            chosen = "".join(secrets.choice(_ALPHABET) for _ in range(_ID_LENGTH))
+            chosen = "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
             record = Record(DeploymentId(chosen), name, str(source.resolve()), time.time())
             try:
                 self._write(record, text)
@@ -100,7 +98,7 @@ class Store:
             try:
                 fields = json.loads(path.read_text())
                 identity = parse_deployment_id(fields["id"])
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, KeyError, TestbedError):
                 continue  # removed meanwhile, or a folder that is not ours
             if identity == path.parent.name:
                 known = ("name", "source", "created_s", "format")
