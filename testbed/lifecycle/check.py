@@ -15,7 +15,8 @@ import docker
 from testbed.errors import TestbedError
 from testbed.lifecycle.deployment import Deployment
 from testbed.plan.resources import TenantPlan
-from testbed.probe import login
+from testbed.probe.inside import Client
+from testbed.probe.request import log_in, route_to
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +46,8 @@ def _check_tenant(
 ) -> Verdict:
     if not tenant.users or tenant.login is None:
         return Verdict(tenant.name, ok=True, detail="no user to log in")
-    user = tenant.users[0]
-    reply = login.log_in(client, deployment.plan, tenant, user.name, user.password)
+    user, asker = tenant.users[0], Client(client, deployment.plan, tenant)
+    reply = log_in(asker, route_to(asker), user.name, user.password)
     if reply.error:
         return Verdict(tenant.name, ok=False, detail=f"no answer from the daemon: {reply.error}")
     expected = f"FIB {tenant.fib}"
