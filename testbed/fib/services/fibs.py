@@ -19,5 +19,8 @@ class Fibs(Protocol):
     def socket_fib(self, sock: socket.socket, /) -> int:
         """Return the FIB of a socket."""
 
+    def set_socket_any(self, sock: socket.socket, /) -> None:
+        """Make an unbound socket a wildcard one, that serves every FIB."""
+
     def fib_of_address(self, address: str, /) -> int:
         """Return the FIB of a local address, else of its interface, else 0."""

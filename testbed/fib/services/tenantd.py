@@ -1,0 +1,133 @@
+"""The reference multi-tenant daemon: one process, a few threads, every tenant's way to log in.
+
+    python3 -m fib.services.tenantd --config /etc/tenantd/config.json
+
+It listens on one wildcard TCP and one wildcard UDP socket (see `sockets`). Which tenant a request
+belongs to is said by the FIB of its connection alone; a worker thread takes that FIB, resolves the
+tenant's names and asks the tenant's LDAP or Kerberos servers through libc, libldap and libkrb5 as
+Debian ships them, and answers what it saw. `protocol` has the wire format, `config` the
+configuration, `docs/daemon.md` both for readers.
+
+Started as root it keeps root only until its sockets are open, then becomes `tenantd` (else
+`nobody`) with no capability left. SIGHUP reads the configuration again; connections stay. SIGTERM
+ends it: requests under way are answered. Exit codes: 0 ended by signal, 1 could not serve, 2 bad
+arguments or configuration, 3 something is missing on this machine.
+
+It is ready when it has written its ready line to stdout and the same to STATE_DIR/ready.json:
+{"event": "ready", "pid", "port", "workers", "tenants", "generation", "config_sha256", ...};
+a reload that succeeded writes the file again with a higher generation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .config import ConfigError, load_config
+from .daemon import Daemon, Options
+from .log import Log
+from .privileges import PrivilegeError, drop_privileges, find_user, raise_descriptor_limit
+from .settings import Defect, Limits
+
+_EXIT_CANNOT_SERVE = 1
+_EXIT_BAD_INPUT = 2
+_EXIT_MISSING = 3
+_STATE_DIRECTORY = Path("/run/tenantd")
+# Read by glibc when a thread first resolves, and by libkrb5's own resolver calls. Without it a
+# dead DNS holds a worker for 10 s and more (5 s a try, two tries, each server).
+_RESOLVER_OPTIONS = "timeout:1 attempts:2"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the daemon until a signal ends it; return the exit code."""
+    options = _options(argv)
+    log = Log(sys.stderr.fileno())
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        for problem in str(error).splitlines():
+            log.write({"event": "fatal", "error": problem})
+        return _EXIT_BAD_INPUT
+    if options.only_check:
+        return 0
+    os.environ["RES_OPTIONS"] = _RESOLVER_OPTIONS
+    try:
+        # Not at the top: the daemon's parts are tested where the FIB API is not.
+        from .. import api  # noqa: PLC0415, TID252 - shipped as `fib`, here `testbed.fib`
+
+        daemon = Daemon(config, options=options, fibs=api, log=log)
+        descriptors = raise_descriptor_limit()
+        user = find_user(options.user) if options.user else find_user("tenantd", "nobody")
+        daemon.open(owner=user)
+        drop_privileges(user)
+        daemon.prepare()
+    except (PrivilegeError, ImportError) as error:
+        log.write({"event": "fatal", "error": str(error)})
+        return _EXIT_MISSING
+    except OSError as error:
+        log.write({"event": "fatal", "error": str(error)})
+        return _EXIT_CANNOT_SERVE
+    daemon.serve(descriptors=descriptors)
+    return 0
+
+
+def _options(argv: Sequence[str] | None) -> Options:
+    limits = Limits()
+    defects = "\n".join(f"  {defect.value:22}{defect.meaning}" for defect in Defect)
+    parser = argparse.ArgumentParser(
+        prog="tenantd",
+        description="Authenticates every tenant's users at the tenant's own servers.",
+        epilog=f"defects, for negative controls only:\n{defects}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+    parser.add_argument("--workers", type=_positive, default=limits.workers, metavar="N")
+    parser.add_argument("--user", default="", help="whom to become (default: tenantd, else nobody)")
+    parser.add_argument("--state-dir", type=Path, default=_STATE_DIRECTORY, metavar="DIR")
+    parser.add_argument("--ldap-timeout", type=_seconds, default=limits.ldap_timeout_s, metavar="S")
+    parser.add_argument(
+        "--queue-timeout", type=_seconds, default=limits.queue_timeout_s, metavar="S"
+    )
+    parser.add_argument("--line-timeout", type=_seconds, default=limits.line_timeout_s, metavar="S")
+    parser.add_argument("--idle-timeout", type=_seconds, default=limits.idle_timeout_s, metavar="S")
+    parser.add_argument(
+        "--defect", action="append", default=[], type=Defect, choices=list(Defect), metavar="NAME"
+    )
+    given = parser.parse_args(argv)
+    return Options(
+        config=given.config,
+        only_check=given.check,
+        user=given.user,
+        state_directory=given.state_dir,
+        defects=frozenset(given.defect),
+        limits=Limits(
+            workers=given.workers,
+            ldap_timeout_s=given.ldap_timeout,
+            queue_timeout_s=given.queue_timeout,
+            line_timeout_s=given.line_timeout,
+            idle_timeout_s=given.idle_timeout,
+        ),
+    )
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < 1e6:
+        raise argparse.ArgumentTypeError("must be more than 0")
+    return seconds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
