@@ -1,0 +1,7 @@
+"""Run fibctl."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

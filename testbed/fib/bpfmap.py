@@ -1,0 +1,190 @@
+"""Pinned eBPF maps through bpf(2) itself, standard library only.
+
+Mirrors bpf/shared.h: integers in host byte order, addresses and MACs as on the wire.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Self
+
+ROOT: Final = Path("/sys/fs/bpf/fib")
+MAPS: Final = ROOT / "v1"
+LINKS: Final = ROOT / "links"
+
+OF_INTERFACE: Final = 0xFFFFFFFF
+"""Value of an own address that follows the interface FIB; also "any FIB" of a router."""
+
+HAS_IPV4, HAS_IPV6, HAS_ROUTERS = 1, 2, 4
+STRICT_MAC, GUARD_OFF, THREAD_LEAK = 1, 2, 4
+
+DROPS: Final = (
+    "hairpin",
+    "sender",
+    "foreign-icmp",
+    "malformed",
+    "guard-source",
+    "guard-router",
+    "guard-no-fib",
+)
+"""Names of the drop counters, in the order of enum fib_drop."""
+
+_BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+_LOOKUP, _UPDATE, _DELETE, _NEXT, _OBJ_GET, _INFO = 1, 2, 3, 4, 7, 15
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _bpf(command: int, attributes: bytes) -> int:
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    result = _libc.syscall(_BPF, command, buffer, len(attributes))
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(result)
+
+
+class BpfMap:
+    """A pinned map opened by name; close it, or use it as a context manager.
+
+    `values` is how many values an entry holds: one for each possible CPU in a per-CPU map.
+    """
+
+    def __init__(self, name: str, key_bytes: int, value_bytes: int, values: int = 1) -> None:
+        path = ctypes.create_string_buffer(os.fsencode(MAPS / name))
+        self._key = ctypes.create_string_buffer(key_bytes)
+        self._next = ctypes.create_string_buffer(key_bytes)
+        self._value = ctypes.create_string_buffer(value_bytes * values)
+        self._path = path
+        self._fd = _bpf(_OBJ_GET, struct.pack("=QII", ctypes.addressof(path), 0, 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the map's descriptor."""
+        os.close(self._fd)
+
+    def _element(self, flags: int = 0) -> bytes:
+        return struct.pack(
+            "=IxxxxQQQ", self._fd, ctypes.addressof(self._key), ctypes.addressof(self._value), flags
+        )
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value of `key`, or nothing."""
+        self._key.raw = key
+        try:
+            _bpf(_LOOKUP, self._element())
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
+        return self._value.raw
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set `key` to `value`."""
+        self._key.raw = key
+        self._value.raw = value
+        _bpf(_UPDATE, self._element())
+
+    def discard(self, key: bytes) -> None:
+        """Remove `key` if it is there."""
+        self._key.raw = key
+        try:
+            _bpf(_DELETE, self._element())
+        except OSError as error:
+            if error.errno != errno.ENOENT:
+                raise
+
+    def keys(self) -> Iterator[bytes]:
+        """Yield every key; do not change the map meanwhile."""
+        current = 0
+        while True:
+            try:
+                _bpf(
+                    _NEXT,
+                    struct.pack("=IxxxxQQQ", self._fd, current, ctypes.addressof(self._next), 0),
+                )
+            except OSError as error:
+                if error.errno == errno.ENOENT:
+                    return
+                raise
+            key = self._next.raw
+            self._key.raw = key
+            current = ctypes.addressof(self._key)
+            yield key
+            self._key.raw = key
+
+    def items(self) -> dict[bytes, bytes]:
+        """Return the whole content."""
+        return {key: value for key in list(self.keys()) if (value := self.get(key)) is not None}
+
+
+def address_map() -> BpfMap:
+    """Own address (mapped to 16 bytes) -> FIB."""
+    return BpfMap("fib_addr", 16, 4)
+
+
+def state_map() -> BpfMap:
+    """FIB -> flags of what it has."""
+    return BpfMap("fib_states", 4, 4)
+
+
+def router_map() -> BpfMap:
+    """(FIB, MAC) of neighbours."""
+    return BpfMap("fib_routers", 12, 4)
+
+
+def config_map() -> BpfMap:
+    """Entry 0: interface FIB and flags."""
+    return BpfMap("fib_config", 4, 8)
+
+
+def read_config() -> tuple[int, int]:
+    """Return interface FIB and flags."""
+    with config_map() as config:
+        fib, flags = struct.unpack("=II", config.get(bytes(4)) or bytes(8))
+        return fib, flags
+
+
+def write_config(interface_fib: int, flags: int) -> None:
+    """Set interface FIB and flags."""
+    with config_map() as config:
+        config.put(bytes(4), struct.pack("=II", interface_fib, flags))
+
+
+def read_drops() -> dict[str, int]:
+    """Return the drop counters by name, summed over CPUs."""
+    cpus = _possible_cpus()
+    with BpfMap("fib_drops", 4, 8, cpus) as drops:
+        return {
+            name: sum(struct.unpack(f"={cpus}Q", drops.get(struct.pack("=I", index)) or b""))
+            for index, name in enumerate(DROPS)
+        }
+
+
+def _possible_cpus() -> int:
+    """Size of a per-CPU value: the kernel's possible CPUs, which may be more than are on line."""
+    last = Path("/sys/devices/system/cpu/possible").read_text("ascii").strip().split("-")[-1]
+    return int(last.split(",")[-1]) + 1
+
+
+def synchronise(target: BpfMap, wanted: dict[bytes, bytes], *, removals: bool) -> int:
+    """Bring `target` to `wanted`, keeping surplus entries unless `removals`; return changes."""
+    present = target.items()
+    changes = [(key, value) for key, value in wanted.items() if present.get(key) != value]
+    for key, value in changes:
+        target.put(key, value)
+    surplus: Iterable[bytes] = [key for key in present if key not in wanted] if removals else []
+    for key in surplus:
+        target.discard(key)
+    return len(changes) + len(list(surplus))

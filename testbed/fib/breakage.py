@@ -1,0 +1,86 @@
+"""Negative controls: one piece of the extensions switched off or made wrong.
+
+A scenario breaks a piece, shows that it then fails, and mends it by `fibctl break --undo` (or
+any `fibctl apply`), which brings every piece back and checks it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+from . import bpfmap, programs
+from .apply import saved_document, swap_address
+from .document import InputError
+from .netlink import Rtnetlink
+from .rules import stock_local_rule
+
+
+def _set_flag(flag: int) -> None:
+    fib, flags = bpfmap.read_config()
+    bpfmap.write_config(fib, flags | flag)
+
+
+def _set_sysctls(*names: str) -> None:
+    for name in names:
+        Path("/proc/sys/net", name).write_text("0", "ascii")
+
+
+def _local_first() -> None:
+    index = socket.if_nametoindex(saved_document().interface)
+    with Rtnetlink(index) as netlink:
+        netlink.add(stock_local_rule(family) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+PIECES: dict[str, tuple[str, Callable[[], None]]] = {
+    "thread-fib": (
+        "new sockets no longer take the FIB of their thread",
+        lambda: programs.detach_program("fib_socket"),
+    ),
+    "thread-leak": (
+        "a thread's FIB is that of its whole process",
+        lambda: _set_flag(bpfmap.THREAD_LEAK),
+    ),
+    "accept-fib": (
+        "accepted sockets no longer take the FIB of their local address",
+        lambda: _set_sysctls("ipv4/tcp_fwmark_accept"),
+    ),
+    "reply-route": (
+        "RST, echo replies and ICMP errors are routed in FIB 0",
+        lambda: _set_sysctls("ipv4/fwmark_reflect", "ipv6/fwmark_reflect"),
+    ),
+    "egress-guard": (
+        "frames leave whatever their mark, source and router",
+        lambda: _set_flag(bpfmap.GUARD_OFF),
+    ),
+    "local-first": (
+        "the local table stands before the tenants' rules, as in a stock system",
+        _local_first,
+    ),
+}
+"""Name -> what is wrong then, and how to make it so."""
+
+
+def break_piece(piece: str) -> None:
+    """Break `piece`, one of PIECES."""
+    PIECES[piece][1]()
+
+
+def break_address(text: str, fib: int) -> None:
+    """Let the data path take the local address `text` for one of `fib`, and routing not.
+
+    Raises:
+        InputError: it is no address of the document.
+    """
+    document = saved_document()
+    known = {entry.ip for entry in document.unassigned}
+    known |= {entry.ip for owner in document.fibs for entry in owner.addresses}
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError as error:
+        raise InputError([str(error)]) from error
+    if address not in known:
+        raise InputError([f"'{text}' is not an address of the last document"])
+    swap_address(address.packed, fib)

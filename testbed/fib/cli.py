@@ -1,0 +1,195 @@
+"""fibctl: arguments, output and exit codes; what it does is in the modules it calls."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import api, bpfmap, programs
+from .apply import apply_again, apply_text, remove_everything
+from .breakage import PIECES, break_address, break_piece
+from .document import FIB_MAX, InputError
+from .failure import EnvironmentFailure, StateFailure
+from .show import show
+
+DONE, FAILED, BAD_INPUT, ENVIRONMENT, INTERRUPTED = 0, 1, 2, 3, 130
+
+_EPILOG = """\
+exit codes: 0 done; 1 the kernel refused something, or its state is wrong afterwards;
+2 bad input, nothing was changed; 3 the system lacks something; 130 interrupted
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run fibctl; return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except InputError as error:
+        return _complain(BAD_INPUT, error.problems)
+    except json.JSONDecodeError as error:
+        return _complain(BAD_INPUT, [f"not JSON: {error}"])
+    except (EnvironmentFailure, PermissionError) as error:
+        return _complain(ENVIRONMENT, [str(error)])
+    except StateFailure as error:
+        return _complain(FAILED, [str(error)])
+    except ExceptionGroup as group:
+        return _complain(FAILED, [str(error) for error in group.exceptions])
+    except OSError as error:
+        return _complain(FAILED, [str(error)])
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _complain(code: int, problems: list[str]) -> int:
+    for problem in problems:
+        print(f"fibctl: {problem}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fibctl",
+        description="Configure the FIBs of this system: which tenant each local address belongs "
+        "to, and the routes each tenant has.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_apply(commands)
+    _add_show(commands)
+    _add_exec(commands)
+    _add_break(commands)
+    detach = commands.add_parser("detach", help="take everything off again: FIBs, then programs")
+    detach.add_argument("interface")
+    detach.set_defaults(run=_detach)
+    return parser
+
+
+def _add_apply(commands: Any) -> None:
+    applied = commands.add_parser(
+        "apply",
+        help="bring the system to a JSON document",
+        description="Read one JSON document, the whole desired state, and change what differs. "
+        "Programs are attached when they are not. A wrong document changes nothing and all its "
+        "problems are printed. Prints what was changed as one JSON object.",
+    )
+    applied.add_argument("file", nargs="?", default="-", help="the document; '-' is standard input")
+    applied.set_defaults(run=_apply)
+
+
+def _add_show(commands: Any) -> None:
+    shown = commands.add_parser("show", help="show FIBs, addresses, routes and drop counters")
+    shown.add_argument("--format", choices=("text", "json"), default="text")
+    shown.set_defaults(run=_show)
+    counters = commands.add_parser("counters", help="show how many frames were dropped, and why")
+    counters.add_argument("--format", choices=("text", "json"), default="text")
+    counters.set_defaults(run=_counters)
+
+
+def _add_exec(commands: Any) -> None:
+    executed = commands.add_parser(
+        "exec",
+        help="run a command in a FIB",
+        description="Run a command whose sockets, and those of all it starts, are in FIB. "
+        "Needs no privilege.",
+    )
+    executed.add_argument("fib", type=int, help=f"0 to {FIB_MAX}")
+    executed.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    executed.set_defaults(run=_exec)
+
+
+def _add_break(commands: Any) -> None:
+    pieces = "\n".join(f"  {name:14}{what}" for name, (what, _) in PIECES.items())
+    broken = commands.add_parser(
+        "break",
+        help="negative controls: make one piece wrong",
+        description="Make one piece of the extensions wrong, so that a test can show that it "
+        "would notice; --undo mends all of them and checks the result.\n\npieces:\n"
+        f"{pieces}\n  {'address':14}the data path takes --address for one of --fib",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    broken.add_argument("piece", nargs="?", choices=(*PIECES, "address"))
+    broken.add_argument("--address")
+    broken.add_argument("--fib", type=int)
+    broken.add_argument("--undo", action="store_true")
+    broken.set_defaults(run=_break)
+
+
+def _apply(options: argparse.Namespace) -> int:
+    if options.file == "-":
+        text = sys.stdin.read()
+    else:
+        try:
+            text = Path(options.file).read_text("utf-8")
+        except OSError as error:
+            raise InputError([str(error)]) from error
+    print(json.dumps(apply_text(text)))
+    return DONE
+
+
+def _show(options: argparse.Namespace) -> int:
+    state = show()
+    if options.format == "json":
+        print(json.dumps(state))
+        return DONE
+    for key in ("interface", "default_fib", "strict_mac", "unassigned"):
+        value = state[key]
+        print(f"{key}: {' '.join(value) if isinstance(value, list) else value}")
+    for key in ("broken", "missing_programs", "unknown_addresses"):
+        if state[key]:
+            print(f"{key}: {' '.join(state[key])}")
+    for fib in state["fibs"]:
+        print(f"FIB {fib['id']} {fib['name']}: {' '.join(fib['addresses'])}")
+        for route in fib["routes"]:
+            print("    " + " ".join(f"{key} {value}" for key, value in route.items()))
+    return DONE
+
+
+def _counters(options: argparse.Namespace) -> int:
+    drops = bpfmap.read_drops()
+    if options.format == "json":
+        print(json.dumps(drops))
+    else:
+        for name, count in drops.items():
+            print(f"{name:14}{count:>12}")
+    return DONE
+
+
+def _exec(options: argparse.Namespace) -> int:
+    command = options.command[1:] if options.command[:1] == ["--"] else options.command
+    if not command:
+        raise InputError(["exec: no command"])
+    try:
+        api.thread_fib(options.fib)
+    except OSError as error:
+        if 0 <= options.fib <= FIB_MAX:
+            raise EnvironmentFailure("the FIB programs are not attached") from error
+        raise InputError([f"exec: {options.fib} is not between 0 and {FIB_MAX}"]) from error
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; the command must not
+    os.execvp(command[0], command)
+
+
+def _break(options: argparse.Namespace) -> int:
+    if options.undo:
+        print(json.dumps(apply_again()))
+        return DONE
+    if options.piece is None:
+        raise InputError(["break: name a piece, or --undo"])
+    if options.piece == "address":
+        if options.address is None or options.fib is None:
+            raise InputError(["break address: needs --address and --fib"])
+        break_address(options.address, options.fib)
+    else:
+        break_piece(options.piece)
+    return DONE
+
+
+def _detach(options: argparse.Namespace) -> int:
+    remove_everything(options.interface)
+    return DONE

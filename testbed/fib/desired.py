@@ -1,0 +1,142 @@
+"""From the document to the objects the kernel shall have. Pure; no root, no kernel."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from . import bpfmap
+from .document import Document, Fib, Interface
+from .netlink import LOCAL, UNICAST, Address, Neighbour, Route, Rule
+from .rules import TABLE_BASE, build_rules
+
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+_IPV6_METRIC = 1024  # what the kernel makes of none
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """Everything of the document, as the kernel will report it."""
+
+    addresses: set[Address]
+    neighbours: set[Neighbour]
+    routes: set[Route]
+    rules: set[Rule]
+    address_map: dict[bytes, bytes]
+    state_map: dict[bytes, bytes]
+    router_map: dict[bytes, bytes]
+    interface_fib: int
+    flags: int
+
+
+def map_key(packed: bytes) -> bytes:
+    """Return an address as the maps' key: IPv4 as ::ffff:a.b.c.d."""
+    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
+
+
+def build_desired(document: Document, present_rules: Iterable[Rule] = ()) -> Desired:
+    """Return what the kernel shall have; blocks of the rule tree stay where `present_rules` are."""
+    present = list(present_rules)
+    rules: set[Rule] = set()
+    fibs = [fib.id for fib in document.fibs]
+    for version, family in _FAMILIES.items():
+        sources = {
+            entry.ip.packed: fib.id
+            for fib in document.fibs
+            for entry in document.addresses_of(fib)
+            if entry.version == version
+        }
+        rules |= build_rules(family, fibs, sources, present)
+    return Desired(
+        addresses=set(_addresses(document)),
+        neighbours={
+            Neighbour(_FAMILIES[entry.address.version], entry.address.packed, entry.mac)
+            for fib in document.fibs
+            for entry in fib.neighbours
+        },
+        routes={route for fib in document.fibs for route in _routes(document, fib)},
+        rules=rules,
+        address_map=_address_map(document),
+        state_map={
+            struct.pack("=I", fib.id): struct.pack("=I", _state(document, fib))
+            for fib in document.fibs
+        },
+        router_map=_router_map(document),
+        interface_fib=document.default_fib,
+        flags=bpfmap.STRICT_MAC if document.strict_mac else 0,
+    )
+
+
+def _all_addresses(document: Document) -> Iterator[Interface]:
+    yield from document.unassigned
+    for fib in document.fibs:
+        yield from fib.addresses
+
+
+def _addresses(document: Document) -> Iterator[Address]:
+    for entry in _all_addresses(document):
+        family = _FAMILIES[entry.version]
+        yield Address(family, entry.ip.packed, entry.network.prefixlen)
+
+
+def _address_map(document: Document) -> dict[bytes, bytes]:
+    follows = struct.pack("=I", bpfmap.OF_INTERFACE)
+    entries = {map_key(entry.ip.packed): follows for entry in document.unassigned}
+    for fib in document.fibs:
+        value = struct.pack("=I", fib.id)
+        entries |= {map_key(entry.ip.packed): value for entry in fib.addresses}
+    return entries
+
+
+def _router_map(document: Document) -> dict[bytes, bytes]:
+    entries = {}
+    for fib in document.fibs:
+        for neighbour in fib.neighbours:
+            for owner in (fib.id, bpfmap.OF_INTERFACE):
+                entries[struct.pack("=I6sxx", owner, neighbour.mac)] = struct.pack("=I", 1)
+    return entries
+
+
+def _state(document: Document, fib: Fib) -> int:
+    versions = {entry.version for entry in document.addresses_of(fib)}
+    flags = bpfmap.HAS_IPV4 if 4 in versions else 0
+    flags |= bpfmap.HAS_IPV6 if 6 in versions else 0
+    return flags | (bpfmap.HAS_ROUTERS if fib.neighbours else 0)
+
+
+def _routes(document: Document, fib: Fib) -> Iterator[Route]:
+    """Yield the `local` routes of the FIB's own addresses (P1) and those of the document."""
+    table = TABLE_BASE + fib.id
+    preferred: dict[int, bytes] = {}
+    for entry in document.addresses_of(fib):
+        packed = entry.ip.packed
+        preferred.setdefault(entry.version, packed)
+        source = packed if entry.version == 4 else b""
+        yield Route(
+            _FAMILIES[entry.version],
+            table,
+            LOCAL,
+            packed,
+            len(packed) * 8,
+            b"",
+            source,
+            _metric(entry.version),
+        )
+    for route in fib.routes:
+        version = route.to.version
+        yield Route(
+            _FAMILIES[version],
+            table,
+            UNICAST,
+            route.to.network_address.packed,
+            route.to.prefixlen,
+            route.via.packed if route.via else b"",
+            preferred[version],
+            _metric(version),
+        )
+
+
+def _metric(version: int) -> int:
+    return 0 if version == 4 else _IPV6_METRIC

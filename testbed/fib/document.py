@@ -1,0 +1,320 @@
+"""The desired state of all FIBs: one JSON document, validated as a whole.
+
+docs/fib.md fixes the schema. Validation finds every problem before anything is changed; what
+passes can be configured, but for what only the kernel knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+    ip_address,
+    ip_interface,
+    ip_network,
+)
+from typing import Any, Final
+
+FIB_MAX: Final = 65535
+VERSION: Final = 1
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+Network = IPv4Network | IPv6Network
+
+
+class InputError(Exception):
+    """The document is wrong; `problems` are all of them, in its order."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A network and, unless it is on the link, its next hop."""
+
+    to: Network
+    via: Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A permanent neighbour: one of the FIB's routers or hosts on the link."""
+
+    address: Address
+    mac: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fib:
+    """One FIB; the first address of each family is its preferred source."""
+
+    id: int
+    name: str
+    addresses: tuple[Interface, ...]
+    routes: tuple[Route, ...]
+    neighbours: tuple[Neighbour, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Everything that is to be configured on one interface."""
+
+    interface: str
+    default_fib: int
+    strict_mac: bool
+    unassigned: tuple[Interface, ...]
+    fibs: tuple[Fib, ...]
+
+    def addresses_of(self, fib: Fib) -> tuple[Interface, ...]:
+        """Return the addresses whose FIB is `fib`, the interface's own ones last."""
+        return fib.addresses + (self.unassigned if fib.id == self.default_fib else ())
+
+
+def parse_document(data: object) -> Document:
+    """Turn decoded JSON into a document.
+
+    Raises:
+        InputError: with all problems.
+    """
+    reader = _Reader()
+    document = reader.document(data)
+    if not reader.problems:
+        reader.problems.extend(_conflicts(document))
+    if reader.problems:
+        raise InputError(reader.problems)
+    return document
+
+
+_MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
+_NO_ADDRESS: Final = ip_address("0.0.0.0")  # noqa: S104 - a placeholder behind a reported problem
+
+
+class _Reader:
+    """Reads shapes and types; notes each problem and goes on with a placeholder."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def _note(self, where: str, what: str) -> None:
+        self.problems.append(f"{where}: {what}")
+
+    def _object(self, value: object, where: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+        """Return `value` with the defaults of `keys` filled in; Ellipsis: required."""
+        if not isinstance(value, dict):
+            self._note(where, "must be an object")
+            return dict.fromkeys(keys)
+        for key in value.keys() - keys.keys():
+            self._note(where, f"unknown key '{key}'")
+        for key, default in keys.items():
+            if key not in value and default is ...:
+                self._note(where, f"key '{key}' is missing")
+        return {key: value.get(key, None if d is ... else d) for key, d in keys.items()}
+
+    def _list(self, value: object, where: str) -> Iterator[tuple[object, str]]:
+        if isinstance(value, list):
+            yield from ((entry, f"{where}[{index}]") for index, entry in enumerate(value))
+        elif value is not None:
+            self._note(where, "must be a list")
+
+    def _integer(self, value: object, where: str, lowest: int, highest: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            if value is not None:
+                self._note(where, "must be an integer")
+            return lowest
+        if not lowest <= value <= highest:
+            self._note(where, f"{value} is not between {lowest} and {highest}")
+            return lowest
+        return value
+
+    def _string(self, value: object, where: str) -> str:
+        if isinstance(value, str) and value:
+            return value
+        if value is not None:
+            self._note(where, "must be a string that is not empty")
+        return ""
+
+    def document(self, data: object) -> Document:
+        keys = {
+            "version": ...,
+            "interface": ...,
+            "default_fib": 0,
+            "strict_mac": False,
+            "unassigned": [],
+            "fibs": ...,
+        }
+        raw = self._object(data, "document", keys)
+        if raw["version"] not in (VERSION, None):
+            self._note("version", f"must be {VERSION}")
+        if not isinstance(raw["strict_mac"], bool):
+            self._note("strict_mac", "must be true or false")
+        return Document(
+            interface=self._string(raw["interface"], "interface"),
+            default_fib=self._integer(raw["default_fib"], "default_fib", 0, FIB_MAX),
+            strict_mac=bool(raw["strict_mac"]),
+            unassigned=tuple(
+                self._interface(*entry) for entry in self._list(raw["unassigned"], "unassigned")
+            ),
+            fibs=tuple(self._fib(*entry) for entry in self._list(raw["fibs"], "fibs")),
+        )
+
+    def _fib(self, value: object, where: str) -> Fib:
+        keys = {"id": ..., "name": ..., "addresses": [], "routes": [], "neighbours": []}
+        raw = self._object(value, where, keys)
+        return Fib(
+            id=self._integer(raw["id"], f"{where}.id", 1, FIB_MAX),
+            name=self._string(raw["name"], f"{where}.name"),
+            addresses=tuple(
+                self._interface(*e) for e in self._list(raw["addresses"], f"{where}.addresses")
+            ),
+            routes=tuple(self._route(*e) for e in self._list(raw["routes"], f"{where}.routes")),
+            neighbours=tuple(
+                self._neighbour(*e) for e in self._list(raw["neighbours"], f"{where}.neighbours")
+            ),
+        )
+
+    def _interface(self, value: object, where: str) -> Interface:
+        text = self._string(value, where)
+        try:
+            interface = ip_interface(text)
+        except ValueError:
+            if text:
+                self._note(where, f"'{text}' is not an address with its prefix length")
+            return ip_interface(_NO_ADDRESS)
+        if not _is_host(interface.ip):
+            self._note(where, f"'{text}' cannot be an address of a FIB")
+        return interface
+
+    def _address(self, value: object, where: str) -> Address:
+        text = self._string(value, where)
+        try:
+            address = ip_address(text)
+        except ValueError:
+            if text:
+                self._note(where, f"'{text}' is not an address")
+            return _NO_ADDRESS
+        if not _is_host(address):
+            self._note(where, f"'{text}' cannot be a neighbour of a FIB")
+        return address
+
+    def _route(self, value: object, where: str) -> Route:
+        raw = self._object(value, where, {"to": ..., "via": None})
+        text = self._string(raw["to"], f"{where}.to")
+        via = None if raw["via"] is None else self._address(raw["via"], f"{where}.via")
+        try:
+            to = ip_network(text)
+        except ValueError as error:
+            if text:
+                self._note(f"{where}.to", str(error))
+            return Route(ip_network(_NO_ADDRESS), None)
+        if via is not None and via.version != to.version:
+            self._note(f"{where}.via", f"'{via}' is of another family than '{to}'")
+        return Route(to, via)
+
+    def _neighbour(self, value: object, where: str) -> Neighbour:
+        raw = self._object(value, where, {"address": ..., "mac": ...})
+        address = self._address(raw["address"], f"{where}.address")
+        text = self._string(raw["mac"], f"{where}.mac")
+        if text and not _MAC.fullmatch(text):
+            self._note(f"{where}.mac", f"'{text}' is not a MAC address")
+            return Neighbour(address, bytes(6))
+        mac = bytes.fromhex(text.replace(":", ""))
+        if mac and (mac[0] & 1 or not any(mac)):
+            self._note(f"{where}.mac", f"'{text}' is not the MAC address of one station")
+        return Neighbour(address, mac)
+
+
+def _is_host(address: Address) -> bool:
+    """Whether a FIB may have it: no group, loopback, link-local or unspecified address (row 51)."""
+    if address.is_multicast or address.is_loopback or address.is_link_local:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return False
+    return not address.is_unspecified and address != IPv4Address("255.255.255.255")
+
+
+def _conflicts(document: Document) -> Iterator[str]:
+    yield from _identity_conflicts(document)
+    yield from _address_conflicts(document)
+    yield from _neighbour_conflicts(document)
+    for fib in document.fibs:
+        yield from _route_conflicts(document, fib)
+
+
+def _label(fib: Fib) -> str:
+    return f"FIB {fib.id} '{fib.name}'"
+
+
+def _identity_conflicts(document: Document) -> Iterator[str]:
+    ids: dict[int, Fib] = {}
+    names: dict[str, Fib] = {}
+    for fib in document.fibs:
+        if fib.id in ids:
+            yield f"{_label(fib)}: the number is taken by {_label(ids[fib.id])}"
+        if fib.name in names:
+            yield f"{_label(fib)}: the name is taken by {_label(names[fib.name])}"
+        ids.setdefault(fib.id, fib)
+        names.setdefault(fib.name, fib)
+    if document.default_fib and document.default_fib not in ids:
+        yield f"default_fib: there is no FIB {document.default_fib}"
+
+
+def _address_conflicts(document: Document) -> Iterator[str]:
+    """One address belongs to one FIB (row 39)."""
+    owners: dict[Address, str] = {}
+    owned = [(entry, "the interface") for entry in document.unassigned]
+    owned += [(entry, _label(fib)) for fib in document.fibs for entry in fib.addresses]
+    for entry, owner in owned:
+        if entry.ip in owners:
+            yield f"{owner}: address '{entry.ip}' belongs to {owners[entry.ip]}"
+        owners.setdefault(entry.ip, owner)
+    for fib in document.fibs:
+        for neighbour in fib.neighbours:
+            if neighbour.address in owners:
+                owner = owners[neighbour.address]
+                yield f"{_label(fib)}: neighbour '{neighbour.address}' is an address of {owner}"
+
+
+def _neighbour_conflicts(document: Document) -> Iterator[str]:
+    """A kernel has one neighbour entry for each address and interface (P3)."""
+    known: dict[Address, tuple[bytes, Fib]] = {}
+    for fib in document.fibs:
+        for neighbour in fib.neighbours:
+            mac, owner = known.setdefault(neighbour.address, (neighbour.mac, fib))
+            if mac != neighbour.mac:
+                yield (
+                    f"{_label(fib)}: neighbour '{neighbour.address}' has another MAC address "
+                    f"in {_label(owner)}"
+                )
+    users: dict[Address, Fib] = {}
+    for fib in document.fibs:
+        for via in {route.via for route in fib.routes if route.via is not None}:
+            user = users.setdefault(via, fib)
+            if user is not fib and via not in known:
+                yield (
+                    f"{_label(fib)}: next hop '{via}' is also that of {_label(user)}; one "
+                    f"interface has one neighbour entry for it, so name its MAC in both"
+                )
+
+
+def _route_conflicts(document: Document, fib: Fib) -> Iterator[str]:
+    families = {entry.version for entry in document.addresses_of(fib)}
+    seen: set[Network] = set()
+    for route in fib.routes:
+        if route.to in seen:
+            yield f"{_label(fib)}: two routes to '{route.to}'"
+        seen.add(route.to)
+        if route.to.version not in families:
+            yield f"{_label(fib)}: route to '{route.to}' without an address of that family"
+    own = {ip_network(entry.ip) for entry in document.addresses_of(fib)}
+    for to in seen & own:
+        yield f"{_label(fib)}: route to '{to}', which is an address of its own"

@@ -1,0 +1,101 @@
+"""The eBPF programs: whether they are attached, attaching and detaching them by the loader."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from . import bpfmap
+from .failure import EnvironmentFailure
+
+RUN: Final = Path("/run/fib")
+"""Run-time state of fibctl; gone with the boot, as pins are."""
+
+LINKS: Final = (
+    "fib_bind4",
+    "fib_bind6",
+    "fib_bind_raw",
+    "fib_getsockopt",
+    "fib_prctl",
+    "fib_setsockopt",
+    "fib_socket",
+    "fib_task_alloc",
+)
+"""Pinned links, one a program; the two tc programs have none."""
+
+_TC = "/sbin/tc"
+
+
+def directory() -> Path:
+    """Return where loader and objects are: FIB_BPF_DIR, else beside the package."""
+    override = os.environ.get("FIB_BPF_DIR")
+    return Path(override) if override else Path(__file__).resolve().parent.parent / "bpf"
+
+
+def ensure_attached(interface: str) -> bool:
+    """Attach what is missing or of another version; return whether anything was."""
+    build = _build_id()
+    stamp = RUN / f"attached-{interface}"
+    present = stamp.read_text("ascii") if stamp.exists() else ""
+    if present == build and is_attached(interface):
+        return False
+    _load("attach", interface, str(directory()))
+    RUN.mkdir(mode=0o755, exist_ok=True)
+    stamp.write_text(build, "ascii")
+    return True
+
+
+def detach(interface: str) -> None:
+    """Take off programs, links and maps; nothing to take off is no error."""
+    _load("detach", interface)
+    (RUN / f"attached-{interface}").unlink(missing_ok=True)
+
+
+def is_attached(interface: str) -> bool:
+    """Whether every program is in its place."""
+    return not missing(interface)
+
+
+def missing(interface: str) -> list[str]:
+    """Return the names of programs that are not attached."""
+    names = [name for name in LINKS if not (bpfmap.LINKS / name).exists()]
+    for side in ("ingress", "egress"):
+        shown = _run([_TC, "filter", "show", "dev", interface, side]).stdout
+        if f"fib_{side}" not in shown:
+            names.append(f"fib_{side}")
+    return names
+
+
+def detach_program(name: str) -> None:
+    """Take off one program by its link: its pin is the last reference."""
+    (bpfmap.LINKS / name).unlink(missing_ok=True)
+
+
+def _build_id() -> str:
+    digest = hashlib.sha256()
+    objects = sorted(directory().glob("*.bpf.o"))
+    if not objects:
+        raise EnvironmentFailure(f"no eBPF objects in '{directory()}'; set FIB_BPF_DIR")
+    for path in objects:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _load(*arguments: str) -> None:
+    loader = directory() / "fib-loader"
+    if not loader.exists():
+        raise EnvironmentFailure(f"'{loader}' is missing; set FIB_BPF_DIR")
+    done = _run([str(loader), *arguments])
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise EnvironmentFailure(
+            f"'{' '.join([str(loader), *arguments])}' failed with {done.returncode}:\n"
+            + "\n".join(lines[-8:])  # a verifier's log is long and ends with the reason
+        )
+
+
+def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(argv, capture_output=True, text=True, check=False)

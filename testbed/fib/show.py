@@ -1,0 +1,103 @@
+"""What is configured, read back from kernel and maps; names come from the last document."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+from . import bpfmap, programs
+from .apply import read_present, saved_document
+from .document import Document
+from .failure import EnvironmentFailure
+from .netlink import LOCAL, Rtnetlink
+from .rules import TABLE_BASE
+
+
+def show() -> dict[str, Any]:
+    """Return the state as JSON-ready data; its schema is in docs/fib.md.
+
+    Raises:
+        EnvironmentFailure: nothing has been applied yet, or its interface is gone.
+    """
+    document = saved_document()
+    try:
+        index = socket.if_nametoindex(document.interface)
+    except OSError as error:
+        raise EnvironmentFailure(f"interface '{document.interface}' is gone") from error
+    with Rtnetlink(index) as netlink:
+        present = read_present(netlink)
+    interface_fib, flags = bpfmap.read_config()
+    owners = {
+        _text(key[-4:] if _is_ipv4(key) else key): struct.unpack("=I", value)[0]
+        for key, value in present.address_map.items()
+    }
+    lengths = {_text(entry.address): entry.prefix_length for entry in present.addresses}
+    return {
+        "interface": document.interface,
+        "default_fib": interface_fib,
+        "strict_mac": bool(flags & bpfmap.STRICT_MAC),
+        "broken": _broken(flags),
+        "missing_programs": programs.missing(document.interface),
+        "unassigned": _addresses(owners, lengths, bpfmap.OF_INTERFACE),
+        "unknown_addresses": sorted(address for address in lengths if address not in owners),
+        "fibs": [
+            {
+                "id": fib,
+                "name": name,
+                "table": TABLE_BASE + fib,
+                "addresses": _addresses(owners, lengths, fib),
+                "routes": _routes(present.routes, fib),
+                "routers": routers,
+            }
+            for fib, name, routers in _fibs(document)
+        ],
+        "drops": bpfmap.read_drops(),
+    }
+
+
+def _fibs(document: Document) -> list[tuple[int, str, list[str]]]:
+    names = {fib.id: fib.name for fib in document.fibs}
+    with bpfmap.state_map() as states:
+        fibs = sorted(struct.unpack("=I", key)[0] for key in states.keys())  # noqa: SIM118
+    routers: dict[int, list[str]] = {}
+    with bpfmap.router_map() as entries:
+        for key in entries.keys():  # noqa: SIM118 - a map, not a dict
+            fib, mac = struct.unpack("=I6sxx", key)
+            routers.setdefault(fib, []).append(mac.hex(":"))
+    return [(fib, names.get(fib, ""), sorted(routers.get(fib, []))) for fib in fibs]
+
+
+def _broken(flags: int) -> list[str]:
+    broken = ["egress-guard"] if flags & bpfmap.GUARD_OFF else []
+    return broken + (["thread-leak"] if flags & bpfmap.THREAD_LEAK else [])
+
+
+def _addresses(owners: dict[str, int], lengths: dict[str, int], fib: int) -> list[str]:
+    return sorted(
+        f"{address}/{lengths.get(address, '-')}"
+        for address, owner in owners.items()
+        if owner == fib
+    )
+
+
+def _routes(routes: set[Any], fib: int) -> list[dict[str, str]]:
+    shown = []
+    for route in routes:
+        if route.table != TABLE_BASE + fib or route.kind == LOCAL:
+            continue
+        entry = {"to": f"{_text(route.destination)}/{route.prefix_length}"}
+        if route.via:
+            entry["via"] = _text(route.via)
+        if route.source:
+            entry["source"] = _text(route.source)
+        shown.append(entry)
+    return sorted(shown, key=lambda entry: entry["to"])
+
+
+def _is_ipv4(key: bytes) -> bool:
+    return key[:12] == bytes(10) + b"\xff\xff"
+
+
+def _text(packed: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
