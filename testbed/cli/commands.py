@@ -20,7 +20,7 @@ from rich.table import Table
 from testbed.drivers import containers, dockerd, namespace
 from testbed.errors import InputError, Problem, TestbedError
 from testbed.events import Events
-from testbed.lifecycle import preflight
+from testbed.lifecycle import daemon, preflight
 from testbed.lifecycle.check import Verdict, check
 from testbed.lifecycle.deployment import Deployment, open_deployment
 from testbed.lifecycle.down import remove_deployment, stop_shared
@@ -34,7 +34,7 @@ from testbed.plan.render import plan_view
 from testbed.plan.resources import Plan, Role, TenantPlan
 
 _EXAMPLE_ID = "aaaaaa"
-_CONSOLE_LOG, _DAEMON_LOG = "console.log", "/var/log/tenantd.log"
+_CONSOLE_LOG, _DAEMON_LOG = "console.log", daemon.LOG
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,6 @@ def _parts(deployment: Deployment, client: docker.DockerClient | None) -> tuple[
     health = sut.health()
     parts.append(PartStatus("sut", health.ok, health.detail))
     if health.ok:
-        problem = daemon.problem(sut)
+        problem = daemon.problem(sut, deployment.plan)
         parts.append(PartStatus("daemon", not problem, problem or "serves"))
     return tuple(parts)

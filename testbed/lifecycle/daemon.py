@@ -1,0 +1,106 @@
+"""The multi-tenant daemon in the SUT: its configuration and keytabs, its start, its health.
+
+The daemon says itself what it serves (its ready file, docs/daemon.md): the hash of the
+configuration it has read tells a daemon that is up to date from one that is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import docker
+
+from testbed.deadline import Deadline, NotYet, wait_for
+from testbed.drivers import containers
+from testbed.errors import TestbedError, WaitTimeoutError
+from testbed.plan.daemon import daemon_config, keytab_path
+from testbed.plan.resources import Plan, Role
+from testbed.plan.services import KEYTAB
+from testbed.sut.channel import GuestFile
+from testbed.sut.protocol import Sut
+
+CONFIG = "/etc/tenantd/config.json"
+LOG = "/var/log/tenantd.log"
+_READY = "/run/tenantd/ready.json"
+_START_LIMIT_S = 30
+# One command, since each costs a round trip: keytabs become the daemon's own, then it starts, or
+# reads its configuration again when it runs. Defects ($1...) are for negative controls.
+_START = f"""set -eu
+pid=/run/tenantd.pid
+chown -R tenantd: /etc/tenantd
+if start-stop-daemon --status --pidfile $pid && [ $# = 0 ]; then
+    kill -HUP "$(cat $pid)"
+    exit
+fi
+start-stop-daemon --stop --oknodo --retry 5 --pidfile $pid
+rm -f {_READY}
+start-stop-daemon --start --background --make-pidfile --pidfile $pid --output {LOG} \
+    --chdir /opt/fib --exec /usr/bin/python3 -- -m fib.services.tenantd --config {CONFIG} "$@"
+"""
+_ASK = f"""start-stop-daemon --status --pidfile /run/tenantd.pid && cat {_READY}"""
+
+
+def ensure(client: docker.DockerClient, plan: Plan, sut: Sut) -> None:
+    """Give the daemon its tenants and keys, and start it unless it runs; wait until it serves.
+
+    Raises:
+        TestbedError: when it does not serve in time, with its last words.
+    """
+    config = daemon_config(plan).encode()
+    keytabs = {
+        keytab_path(tenant): GuestFile(
+            containers.read_file(client, tenant.container(Role.KDC).name, KEYTAB), 0o600
+        )
+        for tenant in plan.tenants
+        if tenant.realm
+    }
+    sut.channel.put({CONFIG: GuestFile(config, 0o600), **keytabs})
+    start(sut, hashlib.sha256(config).hexdigest())
+
+
+def start(sut: Sut, config_hash: str, *defects: str) -> None:
+    """Start the daemon (again, if `defects` are given), or let it read its configuration anew."""
+    options = [part for defect in defects for part in ("--defect", defect)]
+    sut.channel.run(["sh", "-c", _START, "sh", *options])
+
+    def serving() -> bool:
+        ready = _ready(sut)
+        if ready.get("config_sha256") != config_hash:
+            raise NotYet(ready or "no ready file")
+        return True
+
+    try:
+        wait_for(serving, Deadline.after(_START_LIMIT_S), what="the daemon serves")
+    except WaitTimeoutError as error:
+        tail = sut.channel.run(["tail", "-n", "5", LOG], check=False).stdout
+        hint = "its log: testbed logs daemon"
+        raise TestbedError(f"{error}\n{tail}".rstrip(), hint=hint) from error
+
+
+def restart(plan: Plan, sut: Sut, *defects: str) -> None:
+    """Restart the daemon with `defects` (see `tenantd --help`), or whole when none is given."""
+    sut.channel.run(
+        ["sh", "-c", "start-stop-daemon --stop --oknodo --retry 5 --pidfile /run/tenantd.pid"]
+    )
+    start(sut, hashlib.sha256(daemon_config(plan).encode()).hexdigest(), *defects)
+
+
+def problem(sut: Sut, plan: Plan) -> str:
+    """Return what is wrong with the daemon, empty when it serves this plan."""
+    ready = _ready(sut)
+    if not ready:
+        return "not running"
+    if ready.get("config_sha256") != hashlib.sha256(daemon_config(plan).encode()).hexdigest():
+        return "serves another configuration"
+    return ""
+
+
+def _ready(sut: Sut) -> Mapping[str, object]:
+    """Return what the daemon says of itself, empty when it does not run."""
+    answer = sut.channel.run(["sh", "-c", _ASK], check=False)
+    if answer.returncode != 0:
+        return {}
+    ready: Mapping[str, object] = json.loads(answer.stdout)
+    return ready
