@@ -20,7 +20,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LABEL_BYTES = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_*")
 _CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _LONGEST_LABEL = 63
-_LONGEST_STRING = 255
+# Strings as they stand in a master file: an escape is `\DDD` or `\X`.
+_STRINGS = re.compile(r'"([^"\\]|\\[0-9]{3}|\\[ -/:-~])*"( "([^"\\]|\\[0-9]{3}|\\[ -/:-~])*")*')
 
 
 def line(value: str) -> str:
@@ -119,12 +120,15 @@ def _label(label: str) -> str:
 
 
 def _text(value: str) -> str:
-    octets = value.encode()
-    if len(octets) > _LONGEST_STRING:
-        raise ValueError(f"TXT string is longer than {_LONGEST_STRING} bytes")
-    printable = frozenset(range(0x20, 0x7F)) - frozenset(b'"\\')
-    escaped = "".join(chr(byte) if byte in printable else f"\\{byte:03d}" for byte in octets)
-    return f'"{escaped}"'
+    if not _STRINGS.fullmatch(line(value)):
+        raise ValueError("a TXT record's value is not one or more strings in quotes")
+    return "".join(_octets(character) for character in value)
+
+
+def _octets(character: str) -> str:
+    if character.isascii():
+        return character
+    return "".join(f"\\{byte:03d}" for byte in character.encode())
 
 
 def _service(value: str) -> str:

@@ -41,23 +41,26 @@ SERVICE_UID = 10001
 KEYTAB = "/var/lib/testbed/service.keytab"
 """Keys of the realm's services, inside its KDC's container; complete once the KDC is healthy."""
 
-_CAPABILITIES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
+CAPABILITIES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
     {
         # Raw sockets: ping, tcpdump and scapy's crafted frames.
         Role.CLIENT: ("NET_RAW",),
-        # Servers start as a user without privileges and need none.
+        # Servers start as a user without privileges and need none (see SYSCTLS).
         Role.DNS: (),
         Role.LDAP: (),
         Role.KDC: (),
     }
 )
+"""What a container is given back after all capabilities are dropped."""
+
+SYSCTLS: Mapping[str, str] = MappingProxyType({"net.ipv4.ip_unprivileged_port_start": "0"})
+"""Of every container: servers are not root and yet listen on 53, 88 and 389."""
 
 _ETC = "/etc/testbed"
 _HEALTH_PASSWORD = f"{_ETC}/health.password"
 _HEALTH_KEYTAB = "/var/lib/testbed/health.keytab"
 _HEALTH_PRINCIPAL = "testbed/health"
 _MODIFIED_S = 1  # one time for all, but not 0: nsd takes that for a zone without changes to read
-_PROCESSES = 128
 _SECRET_MODE = 0o400
 _PUBLIC_MODE = 0o444
 
@@ -141,7 +144,9 @@ def service_question(tenant: TenantPlan, container: ContainerPlan) -> Question:
             return _client_question(tenant)
         case Role.DNS:
             zone = _domain(tenant)
-            return Question(("drill", "-t", f"@{address}", zone, "SOA"), answer=_name_server(tenant))
+            return Question(
+                ("drill", "-t", f"@{address}", zone, "SOA"), answer=_name_server(tenant)
+            )
         case Role.LDAP:
             return _ldap_question(_directory(tenant), escaping.endpoint(address))
         case Role.KDC:
@@ -150,33 +155,18 @@ def service_question(tenant: TenantPlan, container: ContainerPlan) -> Question:
             )
 
 
-def host_options(tenant: TenantPlan, container: ContainerPlan) -> dict[str, object]:
-    """Return the arguments of docker's `create_host_config` that confine `container`.
+def docker_resolvers(tenant: TenantPlan) -> tuple[str, ...]:
+    """Return the `dns` of the tenant's containers, never empty.
 
-    It has the tenant's resolvers, or the unspecified address, which is the container's own
-    loopback and silent: for a container without any, Docker would ask the host's resolvers.
+    For a container without any, Docker would ask the host's resolvers. The unspecified address is
+    the container's own loopback, where nobody answers.
     """
-    return {
-        "cap_drop": ["ALL"],
-        "cap_add": list(_CAPABILITIES[container.role]),
-        "security_opt": ["no-new-privileges"],
-        # Servers are not root and yet listen on 53, 88 and 389.
-        "sysctls": {"net.ipv4.ip_unprivileged_port_start": "0"},
-        "dns": [str(address) for address in tenant.resolvers] or ["0.0.0.0"],  # noqa: S104
-        "dns_search": [escaping.host(tenant.domain)],
-        "pids_limit": _PROCESSES,
-        "log_config": {"type": "json-file", "config": {"max-size": "1m", "max-file": "2"}},
-    }
+    return tuple(str(address) for address in tenant.resolvers) or ("0.0.0.0",)  # noqa: S104
 
 
 def user_dn(directory: DirectoryPlan, name: str) -> str:
     """Return the distinguished name of the user called `name`."""
     return f"uid={escaping.dn_value(name)},{_people_dn(directory)}"
-
-
-def admin_dn(directory: DirectoryPlan) -> str:
-    """Return the distinguished name of the directory's administrator."""
-    return f"cn={escaping.dn_value(directory.admin.name)},{directory.base_dn}"
 
 
 def password_file(user: str) -> str:
@@ -256,7 +246,6 @@ def _ldap_files(tenant: TenantPlan) -> Iterator[FileSpec]:
     config = _render(
         "ldap/slapd.conf",
         directory=directory,
-        admin_dn=admin_dn(directory),
         admin_hash=_hashed(tenant, directory.admin),
     )
     entries = _entries(tenant, directory)
@@ -316,7 +305,7 @@ def _hashed(tenant: TenantPlan, secret: Secret) -> str:
 def _ldap_question(directory: DirectoryPlan, endpoint: str) -> Question:
     argv = (
         *("ldapsearch", "-x", "-LLL", "-o", "nettimeout=1", "-H", f"ldap://{endpoint}"),
-        *("-D", admin_dn(directory), "-y", _HEALTH_PASSWORD),
+        *("-D", directory.admin.name, "-y", _HEALTH_PASSWORD),
         *("-s", "base", "-b", _people_dn(directory), "1.1"),
     )
     return Question(argv, answer="dn:")
