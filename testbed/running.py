@@ -111,4 +111,4 @@ class Running:
         try:
             yield
         finally:
-            self.sut.channel.run(["fibctl", "break", defect, "--undo"])
+            self.sut.channel.run(["fibctl", "break", "--undo"])

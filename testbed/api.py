@@ -1,0 +1,83 @@
+"""The public API: all that scenarios may import.
+
+Fixtures and markers come from the pytest plugin (`pytest --fixtures`, `pytest --markers`).
+"""
+
+from __future__ import annotations
+
+from testbed.deadline import Deadline, NotYet, wait_for
+from testbed.errors import GuestError, ResourceError, TestbedError, WaitTimeoutError
+from testbed.plan.fib import fib_of, lookup
+from testbed.plan.resources import FibId, Method, Plan, Role, TenantPlan
+from testbed.plan.services import user_dn
+from testbed.probe.capture import Capture, Frame
+from testbed.probe.directory import Bind, bind
+from testbed.probe.dns import Lookup, look_up
+from testbed.probe.inside import Client
+from testbed.probe.kerberos import Ticket, get_ticket
+from testbed.probe.reach import Connected, Echo, Reached, connect, ping
+from testbed.probe.request import (
+    Held,
+    Reply,
+    Route,
+    ask,
+    held,
+    log_in,
+    new_nonce,
+    present_ticket,
+    resolve,
+    route_to,
+    service_token,
+    who_am_i,
+)
+from testbed.probe.wire import Leak, frames_of, leaks
+from testbed.running import Running, Tenant
+
+__all__ = [
+    "Bind",
+    "Capture",
+    "Client",
+    "Connected",
+    "Deadline",
+    "Echo",
+    "FibId",
+    "Frame",
+    "GuestError",
+    "Held",
+    "Leak",
+    "Lookup",
+    "Method",
+    "NotYet",
+    "Plan",
+    "Reached",
+    "Reply",
+    "ResourceError",
+    "Role",
+    "Route",
+    "Running",
+    "Tenant",
+    "TenantPlan",
+    "TestbedError",
+    "Ticket",
+    "WaitTimeoutError",
+    "ask",
+    "bind",
+    "connect",
+    "fib_of",
+    "frames_of",
+    "get_ticket",
+    "held",
+    "leaks",
+    "log_in",
+    "look_up",
+    "lookup",
+    "new_nonce",
+    "ping",
+    "present_ticket",
+    "resolve",
+    "route_to",
+    "service_token",
+    "user_dn",
+    "wait_for",
+    "who_am_i",
+]
