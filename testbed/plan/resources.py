@@ -126,7 +126,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryPlan:
-    """A tenant's LDAP directory; users live at uid=NAME,ou=people,BASE_DN."""
+    """A tenant's LDAP directory; users live at uid=NAME,ou=people,BASE_DN, the admin at cn=NAME,BASE_DN."""
 
     host: str
     address: Address
@@ -136,7 +136,10 @@ class DirectoryPlan:
 
 @dataclass(frozen=True, slots=True)
 class RealmPlan:
-    """A tenant's Kerberos realm; services are principals with random keys in its keytab."""
+    """A tenant's Kerberos realm; services are principals with random keys in its keytab.
+
+    Principals, `admin` among them, are given without the realm.
+    """
 
     host: str
     address: Address
@@ -147,7 +150,7 @@ class RealmPlan:
 
 @dataclass(frozen=True, slots=True)
 class TenantPlan:
-    """All of one tenant."""
+    """All of one tenant. `probe_name` is a DNS name whose addresses tell it from others, if any."""
 
     name: str
     index: int
@@ -160,6 +163,7 @@ class TenantPlan:
     containers: tuple[ContainerPlan, ...]
     resolvers: tuple[Address, ...]
     records: tuple[Record, ...]
+    probe_name: str
     users: tuple[Secret, ...]
     directory: DirectoryPlan | None
     realm: RealmPlan | None

@@ -1,0 +1,201 @@
+"""A topology as its author wrote it, defaults filled in; `testbed.model.allocation` adds addresses.
+
+The models check what one field can tell about itself; `testbed.model.check` what fields tell about
+one another. Fields left out of the file are None where their default depends on other fields.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+
+from testbed.model.fields import (
+    BaseDn,
+    Destination,
+    Domain,
+    Host,
+    Host4,
+    Host6,
+    HostName,
+    InterfaceName,
+    Mac,
+    Name,
+    NothingIsEmpty,
+    Password,
+    Port,
+    Range4,
+    Range6,
+    Realm,
+    SshHost,
+    SshUser,
+    UserName,
+    wrong,
+)
+
+AUTOMATIC_SERVERS = 5  # a /29 less network, broadcast and next hop
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Server(_Model):
+    """A server address (one per family); what is left out is taken from the tenant's block.
+
+    An explicit `v6: null` means none.
+    """
+
+    v4: Host4 | None = None
+    v6: Host6 | None = None
+
+    @property
+    def has_v6(self) -> bool:
+        """Whether it may have an IPv6 address at all."""
+        return self.v6 is not None or "v6" not in self.model_fields_set
+
+
+class LocalAddress(_Model):
+    """An address of the SUT that no tenant owns, one per family."""
+
+    v4: Host4 | None = None
+    v6: Host6 | None = None
+
+
+class _Service(_Model):
+    address: Host4 | None = None
+    address6: Host6 | None = None
+
+
+def _one_is_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_Addresses = Annotated[tuple[Host, ...], BeforeValidator(_one_is_many), Field(min_length=1)]
+
+
+class Dns(_Service):
+    """A tenant's DNS server; `records` are names outside the tenant's domain as a rule."""
+
+    records: dict[HostName, _Addresses] = Field(default_factory=dict)
+
+
+class Ldap(_Service):
+    """A tenant's directory; the base DN follows from the domain when left out."""
+
+    base_dn: BaseDn | None = None
+
+
+class Kdc(_Service):
+    """A tenant's Kerberos realm, the domain in capitals when left out."""
+
+    realm: Realm | None = None
+
+
+class Services(_Model):
+    """What runs in a tenant's network beside its client."""
+
+    dns: Annotated[Dns | None, NothingIsEmpty] = None
+    ldap: Annotated[Ldap | None, NothingIsEmpty] = None
+    kdc: Annotated[Kdc | None, NothingIsEmpty] = None
+
+    def present(self) -> dict[Literal["dns", "ldap", "kdc"], Dns | Ldap | Kdc]:
+        """Return the services there are, by name."""
+        every: tuple[tuple[Literal["dns", "ldap", "kdc"], Dns | Ldap | Kdc | None], ...]
+        every = (("dns", self.dns), ("ldap", self.ldap), ("kdc", self.kdc))
+        return {name: service for name, service in every if service is not None}
+
+
+class Route(_Model):
+    """A network beyond the LAN: the FIB reaches it via the router, which hands it to `via`.
+
+    Without `via` the router has no route itself and answers that the network is unreachable.
+    """
+
+    to: Destination
+    via: Host | None = None
+
+
+def _number_of_servers(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    if not 1 <= value <= AUTOMATIC_SERVERS:
+        what = f"{value} server addresses do not fit into a tenant's block"
+        hint = f"use 1 to {AUTOMATIC_SERVERS}, or list addresses: `servers: [{{v4: 10.96.0.1}}]`"
+        raise wrong("servers", what, hint)
+    return [{}] * value
+
+
+class Tenant(_Model):
+    """One customer's network: every tenant may look the same from inside."""
+
+    network: Range4 = IPv4Network("192.168.0.0/24")
+    network6: Range6 | None = IPv6Network("fd00:c0a8::/64")
+    client: Host4 | None = None
+    client6: Host6 | None = None
+    router: Host4 | None = None
+    router6: Host6 | None = None
+    services: Annotated[Services, NothingIsEmpty] = Services()
+    servers: Annotated[
+        tuple[Server, ...], BeforeValidator(_number_of_servers), Field(min_length=1)
+    ] = (Server(),)
+    next_hop: Host4 | None = None
+    next_hop6: Host6 | None = None
+    domain: Domain | None = None
+    users: dict[UserName, Password] = Field(default_factory=dict, repr=False)
+    login: Literal["ldap", "kerberos"] | None = None
+    routes: tuple[Route, ...] = ()
+
+    @property
+    def method(self) -> Literal["ldap", "kerberos"] | None:
+        """How users log in: as `login` says, else by what there is, LDAP when there is both."""
+        if self.login:
+            return self.login
+        if self.services.ldap:
+            return "ldap"
+        return "kerberos" if self.services.kdc else None
+
+
+class Uplink(_Model):
+    """The ranges that tenants' blocks on the shared segment are cut from."""
+
+    v4: Range4 = IPv4Network("10.64.0.0/12")
+    v6: Range6 = IPv6Network("fd00:64::/32")
+
+
+class Ssh(_Model):
+    """The user's own machine: `uplink` is the host's interface that joins `interface` there."""
+
+    host: SshHost
+    port: Port = 22
+    user: SshUser = "root"
+    system: Literal["linux", "freebsd"] = "linux"
+    interface: InterfaceName
+    uplink: InterfaceName
+    mac: Mac
+
+
+class Sut(_Model):
+    """The system under test; `addresses` have no FIB of their own and take the interface's."""
+
+    kind: Literal["vm", "ssh"] | None = None
+    memory_mib: Annotated[StrictInt, Field(ge=256, le=1 << 20)] = 1024
+    cpus: Annotated[StrictInt, Field(ge=1, le=256)] = 2
+    ssh: Ssh | None = None
+    interface_fib: StrictStr | None = None
+    addresses: tuple[LocalAddress, ...] = ()
+
+
+class Topology(_Model):
+    """All of it; a tenant's place in `tenants`, counted from 1, is its index and FIB."""
+
+    name: Name
+    description: StrictStr = ""
+    uplink: Uplink = Uplink()
+    sut: Sut = Sut()
+    tenants: dict[StrictStr, Tenant]
+
+    def domain_of(self, name: str) -> str:
+        """Return the DNS domain of tenant `name`."""
+        return self.tenants[name].domain or f"{name}.test"

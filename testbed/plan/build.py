@@ -1,0 +1,282 @@
+"""Computes the plan of a topology: a pure function, so that it can be printed, tested and redone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import ip_interface, ip_network
+
+from testbed.model.allocation import FamilyAddresses, allocate
+from testbed.model.topology import Sut, Tenant, Topology
+from testbed.plan import names
+from testbed.plan.records import build_extra, build_records
+from testbed.plan.resources import (
+    UNASSIGNED,
+    Address,
+    ContainerPlan,
+    DeploymentId,
+    DirectoryPlan,
+    FibId,
+    FibPlan,
+    Interface,
+    Leg,
+    Mac,
+    Method,
+    Neighbour,
+    NetworkPlan,
+    Plan,
+    RealmPlan,
+    RemotePlan,
+    Role,
+    Route,
+    RouterPlan,
+    Secret,
+    SutPlan,
+    TenantPlan,
+    VmPlan,
+)
+
+DAEMON_PORT = 7007
+_VM_INTERFACE = "eth0"
+_LAN, _UPLINK = "lan", "uplink"  # a link called `up` would confuse ip(8)
+
+
+def build_plan(topology: Topology, deployment: DeploymentId) -> Plan:
+    """Return the plan of `topology`, which has passed the loader's checks, for `deployment`."""
+    machine = _build_machine(topology.sut, deployment)
+    unassigned = _unassigned(topology.sut)
+    seats = [
+        _Seat(deployment, topology, name, tenant, index, allocate(topology, tenant, index))
+        for index, (name, tenant) in enumerate(topology.tenants.items(), start=1)
+    ]
+    default_fib = next(
+        (FibId(seat.index) for seat in seats if seat.name == topology.sut.interface_fib),
+        UNASSIGNED,
+    )
+    return Plan(
+        deployment=deployment,
+        topology=topology.name,
+        ipam_driver=names.ipam_driver(deployment),
+        sut=SutPlan(
+            machine=machine,
+            interface=machine.interface if isinstance(machine, RemotePlan) else _VM_INTERFACE,
+            default_fib=default_fib,
+            unassigned=tuple(_alone(address) for address in unassigned),
+            fibs=tuple(
+                _build_fib(seat, unassigned if seat.index == default_fib else ()) for seat in seats
+            ),
+            port=DAEMON_PORT,
+        ),
+        tenants=tuple(
+            _build_tenant(seat, machine.mac, unassigned if seat.index == default_fib else ())
+            for seat in seats
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """A tenant with its place and addresses."""
+
+    deployment: DeploymentId
+    topology: Topology
+    name: str
+    tenant: Tenant
+    index: int
+    families: tuple[FamilyAddresses, ...]
+
+    @property
+    def domain(self) -> str:
+        return self.topology.domain_of(self.name)
+
+    @property
+    def servers(self) -> tuple[Interface, ...]:
+        return tuple(
+            ip_interface((server, family.prefix_of(server)))
+            for family in self.families
+            for server in family.servers
+            if server is not None
+        )
+
+    def of(self, role: Role) -> tuple[Interface, ...]:
+        """Return the addresses of the tenant's container `role`, none when it has no such."""
+        return tuple(
+            ip_interface((address, family.network.prefixlen))
+            for family in self.families
+            for name, address in (("client", family.client), *family.services.items())
+            if name == role.value
+        )
+
+
+def _build_machine(sut: Sut, deployment: DeploymentId) -> VmPlan | RemotePlan:
+    if sut.ssh is None:
+        return VmPlan(
+            tap=names.tap(deployment),
+            mac=names.VM_MAC,
+            memory_mib=sut.memory_mib,
+            cpus=sut.cpus,
+            ssh_address=names.ssh_address(deployment),
+        )
+    return RemotePlan(
+        host=sut.ssh.host,
+        port=sut.ssh.port,
+        user=sut.ssh.user,
+        system=sut.ssh.system,
+        interface=sut.ssh.interface,
+        uplink=sut.ssh.uplink,
+        mac=Mac(sut.ssh.mac),
+    )
+
+
+def _unassigned(sut: Sut) -> tuple[Address, ...]:
+    pairs = [address for pair in sut.addresses for address in (pair.v4, pair.v6)]
+    return tuple(address for address in pairs if address is not None)
+
+
+def _alone(address: Address) -> Interface:
+    return ip_interface((address, address.max_prefixlen))
+
+
+def _build_fib(seat: _Seat, unassigned: Iterable[Address]) -> FibPlan:
+    """Return the FIB; a family without any address in it has no route either."""
+    versions = {_version(address) for address in (*seat.servers, *unassigned)}
+    families = [family for family in seat.families if family.version in versions]
+    routes: list[Route] = []
+    for family in families:
+        routes.append(Route(family.transit))
+        routes.append(Route(family.network, family.next_hop))
+        routes += [
+            Route(extra.to, family.next_hop)
+            for extra in seat.tenant.routes
+            if extra.to.version == family.version
+        ]
+    return FibPlan(
+        fib=FibId(seat.index),
+        name=seat.name,
+        addresses=seat.servers,
+        routes=tuple(routes),
+        neighbours=tuple(
+            Neighbour(family.next_hop, names.uplink_mac(seat.index)) for family in families
+        ),
+    )
+
+
+def _version(of: Address | Interface) -> int:
+    return of.version
+
+
+def _build_tenant(seat: _Seat, sut_mac: Mac, unassigned: Iterable[Address]) -> TenantPlan:
+    tenant, domain = seat.tenant, seat.domain
+    services = tenant.services
+    realm = (services.kdc.realm or domain.upper()) if services.kdc else None
+    extra = services.dns.records if services.dns else {}
+    return TenantPlan(
+        name=seat.name,
+        index=seat.index,
+        fib=FibId(seat.index),
+        domain=domain,
+        server_host=f"server.{domain}",
+        server_addresses=seat.servers,
+        router=_build_router(seat, sut_mac, unassigned),
+        network=NetworkPlan(
+            name=names.tenant_resource(seat.deployment, seat.name),
+            parent=names.tenant_link(seat.deployment, seat.index),
+            subnets=tuple(family.network for family in seat.families),
+            gateways=tuple(family.router for family in seat.families),
+        ),
+        containers=tuple(_build_container(seat, role) for role in Role if seat.of(role)),
+        resolvers=tuple(address.ip for address in seat.of(Role.DNS)),
+        records=(*build_records(domain, _hosts(seat), realm), *build_extra(extra)),
+        probe_name=_probe_name(seat),
+        users=tuple(Secret(name, password) for name, password in tenant.users.items()),
+        directory=_build_directory(seat),
+        realm=_build_realm(seat, realm),
+        login=Method(tenant.method) if tenant.method else None,
+    )
+
+
+def _hosts(seat: _Seat) -> dict[str, tuple[Address, ...]]:
+    """Return the tenant's hosts by the first label of their names."""
+    return {
+        **{str(role): tuple(own.ip for own in seat.of(role)) for role in Role if seat.of(role)},
+        "router": tuple(family.router for family in seat.families),
+        "server": tuple(server.ip for server in seat.servers),
+    }
+
+
+def _probe_name(seat: _Seat) -> str:
+    """Choose a name that differs between tenants if any does: one that the topology adds."""
+    dns = seat.tenant.services.dns
+    return next(iter(dns.records if dns else ()), f"server.{seat.domain}")
+
+
+def _build_container(seat: _Seat, role: Role) -> ContainerPlan:
+    return ContainerPlan(
+        name=names.container(seat.deployment, seat.name, role),
+        role=role,
+        hostname=f"{role}.{seat.domain}",
+        mac=names.container_mac(role, seat.index),
+        addresses=seat.of(role),
+    )
+
+
+def _build_router(seat: _Seat, sut_mac: Mac, unassigned: Iterable[Address]) -> RouterPlan:
+    """Return the router: it reaches the tenant's addresses of the SUT, and nothing else there."""
+    at_sut = (*(server.ip for server in seat.servers), *unassigned)
+    transits = [family.transit for family in seat.families]
+    off_transit = [
+        address for address in at_sut if not any(address in transit for transit in transits)
+    ]
+    versions = {family.version for family in seat.families}
+    return RouterPlan(
+        netns=names.tenant_resource(seat.deployment, seat.name),
+        lan=Leg(
+            name=_LAN,
+            mac=names.lan_mac(seat.index),
+            addresses=tuple(
+                ip_interface((family.router, family.network.prefixlen)) for family in seat.families
+            ),
+        ),
+        uplink=Leg(
+            name=_UPLINK,
+            mac=names.uplink_mac(seat.index),
+            addresses=tuple(
+                ip_interface((family.next_hop, family.transit.prefixlen))
+                for family in seat.families
+            ),
+        ),
+        routes=(
+            *(Route(ip_network(address)) for address in off_transit if address.version in versions),
+            *(Route(extra.to, extra.via) for extra in seat.tenant.routes if extra.via),
+        ),
+        neighbours=tuple(
+            Neighbour(address, sut_mac) for address in at_sut if address.version in versions
+        ),
+    )
+
+
+def _build_directory(seat: _Seat) -> DirectoryPlan | None:
+    ldap = seat.tenant.services.ldap
+    if ldap is None:
+        return None
+    base_dn = ldap.base_dn or ",".join(f"dc={label}" for label in seat.domain.split("."))
+    password = names.secret(seat.deployment, seat.name, "directory")
+    return DirectoryPlan(
+        host=f"ldap.{seat.domain}",
+        address=seat.of(Role.LDAP)[0].ip,
+        base_dn=base_dn,
+        admin=Secret("admin", password),
+    )
+
+
+def _build_realm(seat: _Seat, realm: str | None) -> RealmPlan | None:
+    if realm is None:
+        return None
+    password = names.secret(seat.deployment, seat.name, "realm")
+    return RealmPlan(
+        host=f"kdc.{seat.domain}",
+        address=seat.of(Role.KDC)[0].ip,
+        realm=realm,
+        admin=Secret("admin/admin", password),
+        services=(f"login/server.{seat.domain}",),
+    )

@@ -1,0 +1,56 @@
+"""A tenant's DNS records: its own hosts and services forward and back, and what its topology adds.
+
+Names have a final dot; the text of a TXT record stands as it is, without quotes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from testbed.plan.resources import Address, Record
+
+_KERBEROS_PORT = 88
+_LDAP_PORT = 389
+
+
+def build_records(
+    domain: str, hosts: Mapping[str, Iterable[Address]], realm: str | None
+) -> tuple[Record, ...]:
+    """Return the records of `domain`, whose `hosts` are given by their first labels."""
+    return (
+        *(
+            record
+            for label, found in hosts.items()
+            for record in _host(f"{label}.{domain}.", found)
+        ),
+        *_services(domain, hosts, realm),
+    )
+
+
+def build_extra(names: Mapping[str, Iterable[Address]]) -> tuple[Record, ...]:
+    """Return address records for `names` (without final dots), and no reverse ones."""
+    return tuple(
+        _address(f"{name}.", address) for name, found in names.items() for address in found
+    )
+
+
+def _host(owner: str, addresses: Iterable[Address]) -> Iterator[Record]:
+    for address in addresses:
+        yield _address(owner, address)
+        yield Record(f"{address.reverse_pointer}.", "PTR", owner)
+
+
+def _address(owner: str, address: Address) -> Record:
+    return Record(owner, "A" if address.version == 4 else "AAAA", str(address))
+
+
+def _services(
+    domain: str, hosts: Mapping[str, Iterable[Address]], realm: str | None
+) -> Iterator[Record]:
+    if "ldap" in hosts:
+        yield Record(f"_ldap._tcp.{domain}.", "SRV", f"0 0 {_LDAP_PORT} ldap.{domain}.")
+    if "kdc" in hosts and realm is not None:
+        for protocol in ("udp", "tcp"):
+            value = f"0 0 {_KERBEROS_PORT} kdc.{domain}."
+            yield Record(f"_kerberos._{protocol}.{domain}.", "SRV", value)
+        yield Record(f"_kerberos.{domain}.", "TXT", realm)

@@ -1,0 +1,32 @@
+"""The plan as JSON data, for `testbed plan --format json`; passwords are redacted."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import TypeAlias
+
+from testbed.plan.resources import Plan, Secret
+
+Json: TypeAlias = "str | int | list[Json] | dict[str, Json] | None"
+
+REDACTED = "***"
+
+
+def plan_view(plan: Plan) -> dict[str, Json]:
+    """Return `plan` in the shape of its dataclasses, addresses as text, without any password."""
+    view = _view(plan)
+    if not isinstance(view, dict):
+        raise TypeError("a plan is a mapping")
+    return view
+
+
+def _view(value: object) -> Json:
+    if isinstance(value, Secret):
+        return {"name": value.name, "password": REDACTED}
+    if is_dataclass(value):
+        return {field.name: _view(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [_view(item) for item in value]
+    if value is None or isinstance(value, int):
+        return value
+    return str(value)  # text, enumerations, addresses
