@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from testbed.plan.fib import fib_of
-from testbed.plan.resources import Plan, TenantPlan
+from testbed.plan.fib import local_fibs
+from testbed.plan.resources import UNASSIGNED, Address, FibId, Plan, TenantPlan
 from testbed.probe.capture import Frame
 
 
@@ -26,9 +26,8 @@ class Leak:
         return f"at the router of {self.router_of!r}: {self.reason}: {self.frame}"
 
 
-def frames_of(plan: Plan, frames: Iterable[Frame], tenant: TenantPlan) -> tuple[Frame, ...]:
+def frames_of(frames: Iterable[Frame], tenant: TenantPlan) -> tuple[Frame, ...]:
     """Return the frames that went to or came from the router of `tenant`."""
-    del plan
     mac = tenant.router.uplink.mac
     return tuple(f for f in frames if mac in {f.source_mac, f.destination_mac})
 
@@ -40,13 +39,14 @@ def leaks(
 
     `nonces` maps a nonce that stands in payloads to its tenant's name.
     """
+    fibs = local_fibs(plan)
     routers = {tenant.router.uplink.mac: tenant for tenant in plan.tenants}
     found = []
     for frame in frames:
         router = routers.get(frame.source_mac) or routers.get(frame.destination_mac)
         if router is None:
             continue
-        reason = _disagreement(plan, frame, router, nonces or {})
+        reason = _disagreement(fibs, frame, router, nonces or {})
         if reason:
             found.append(Leak(frame, router.name, reason))
     return tuple(found)
@@ -56,7 +56,7 @@ def _disagreement(plan: Plan, frame: Frame, router: TenantPlan, nonces: Mapping[
     comes_from_router = frame.source_mac == router.router.uplink.mac
     server_address = frame.destination if comes_from_router else frame.source
     if server_address is not None:
-        fib = fib_of(plan, server_address)
+        fib = fibs.get(server_address, UNASSIGNED)
         if fib != router.fib:
             return f"{server_address} belongs to FIB {fib}, the router to FIB {router.fib}"
     for nonce, tenant in nonces.items():
