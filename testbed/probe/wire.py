@@ -52,7 +52,9 @@ def leaks(
     return tuple(found)
 
 
-def _disagreement(plan: Plan, frame: Frame, router: TenantPlan, nonces: Mapping[str, str]) -> str:
+def _disagreement(
+    fibs: Mapping[Address, FibId], frame: Frame, router: TenantPlan, nonces: Mapping[str, str]
+) -> str:
     comes_from_router = frame.source_mac == router.router.uplink.mac
     server_address = frame.destination if comes_from_router else frame.source
     if server_address is not None:
