@@ -1,0 +1,1 @@
+"""Nothing of one tenant reaches another: the wire, and what breaks when the FIBs are broken."""

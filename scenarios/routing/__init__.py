@@ -1,0 +1,1 @@
+"""Which FIB serves a packet: reaching the server, being answered, being refused."""
