@@ -20,6 +20,8 @@ from typing import NamedTuple, Self
 RTPROT_FIB = 70
 """Protocol number of what we make: free in /etc/iproute2/rt_protos."""
 
+_RTPROT_KERNEL = 2
+
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
@@ -199,7 +201,8 @@ def _encode_rule(entry: Rule, *, remove: bool) -> _Message:
         body += _attribute(4, _U32.pack(entry.target))
     if remove:
         return _Message(_DELRULE, 0, body, f"remove rule {entry.preference}")
-    body += _attribute(21, bytes([RTPROT_FIB]))
+    protocol = RTPROT_FIB if entry.preference else _RTPROT_KERNEL  # 0: the kernel's own
+    body += _attribute(21, bytes([protocol]))
     # Without NLM_F_EXCL the kernel does not search its whole list for an equal one.
     return _Message(_NEWRULE, _CREATE, body, f"add rule {entry.preference}")
 

@@ -7,8 +7,11 @@
 
 #define TC_ACT_OK 0
 #define TC_ACT_SHOT 2
+#define MLD_QUERY 130
+#define MLD_DONE 132
 #define ND_ROUTER_SOLICIT 133
 #define ND_REDIRECT 137
+#define MLD_REPORT_2 143
 
 static __always_inline int drop(enum fib_drop reason)
 {
@@ -16,8 +19,10 @@ static __always_inline int drop(enum fib_drop reason)
 	return TC_ACT_SHOT;
 }
 
-/* Neighbour discovery is sent by the kernel without a mark, for whichever address it serves. */
-static __always_inline bool is_neighbour_discovery(struct __sk_buff *skb, const struct frame *frame)
+/* What the kernel says on the link on its own account, from whichever address it serves. Neighbour
+ * discovery has no mark; in group reports the field holds something else while the packet is being
+ * built (sk_buff shares it with reserved_tailroom), but their source is of the link. */
+static __always_inline bool is_link_talk(struct __sk_buff *skb, const struct frame *frame)
 {
 	__u8 type;
 
@@ -25,7 +30,10 @@ static __always_inline bool is_neighbour_discovery(struct __sk_buff *skb, const 
 		return false;
 	if (bpf_skb_load_bytes(skb, frame->offset, &type, 1))
 		return false;
-	return type >= ND_ROUTER_SOLICIT && type <= ND_REDIRECT;
+	if (type >= ND_ROUTER_SOLICIT && type <= ND_REDIRECT)
+		return !skb->mark;
+	return ((type >= MLD_QUERY && type <= MLD_DONE) || type == MLD_REPORT_2) &&
+	       fib_is_of_link(&frame->source);
 }
 
 /* A FIB that knows its neighbours sends to them alone; any other keeps off all known ones, and a
@@ -69,7 +77,7 @@ int fib_egress(struct __sk_buff *skb)
 	}
 	if (!fib_of_own(config, &frame.source, &source_fib) && !fib_is_of_link(&frame.source))
 		source_fib = config->interface_fib;
-	if (!skb->mark && is_neighbour_discovery(skb, &frame))
+	if (is_link_talk(skb, &frame))
 		return TC_ACT_OK;
 	if (skb->mark && skb->mark != source_fib)
 		return drop(FIB_DROP_GUARD_SOURCE);

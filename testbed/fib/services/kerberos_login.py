@@ -123,9 +123,11 @@ class KerberosLogin:
         try:
             context = gssapi.SecurityContext(creds=credentials, usage="accept")
             answer = context.step(token)
+            # Inside the try: python-gssapi holds an error that came with a token for the peer
+            # back until the context is looked at.
+            return _judged(config, context, answer)
         except GSSError as error:
             return refused(f"ticket not accepted: {_explained(error)}")
-        return _judged(config, context, answer)
 
 
 def _judged(config: KerberosConfig, context: Any, answer: bytes | None) -> Outcome:

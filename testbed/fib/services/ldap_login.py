@@ -96,8 +96,10 @@ class LdapLogin:
     def _bind(self, connection: Any, user_dn: str, password: str) -> Outcome:
         import ldap  # noqa: PLC0415
 
+        is_defective = self._allow_empty_password and not password
         try:
-            connection.simple_bind_s(user_dn, password)
+            # The defect binds as nobody, which every directory allows, and takes that for a login.
+            connection.simple_bind_s("" if is_defective else user_dn, password)
         except (
             ldap.INVALID_CREDENTIALS,
             ldap.INVALID_DN_SYNTAX,
@@ -109,9 +111,9 @@ class LdapLogin:
         ) as error:
             return refused(_explained(error), server=self._server(connection))
         server = self._server(connection)
+        if is_defective:
+            return accepted(user_dn, server=server)
         identity = connection.whoami_s()
-        if self._allow_empty_password and not password:
-            return accepted(identity or user_dn, server=server)
         if not _is_same_dn(identity, user_dn):
             return refused(f"bound as {identity!r}, not as {user_dn!r}", server=server)
         return accepted(identity.removeprefix("dn:"), server=server)

@@ -26,7 +26,7 @@ _MEANINGS = {
     Defect.NO_THREAD_FIB: "workers keep FIB 0 instead of taking the connection's",
     Defect.REUSE_LDAP: "one LDAP connection is kept and used for every tenant",
     Defect.FIRST_KEYTAB: "the first Kerberos tenant's keytab is used for every tenant",
-    Defect.ALLOW_EMPTY_PASSWORD: "an unauthenticated LDAP bind counts as a login",
+    Defect.ALLOW_EMPTY_PASSWORD: "an empty password leads to an anonymous LDAP bind, and that to a login",
     Defect.NO_KDC_VERIFY: "a TGT is believed whoever issued it",
     Defect.NO_PKTINFO: "UDP replies do not name the address they leave from",
 }
