@@ -173,7 +173,9 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         _leave_interrupted()
     except TyperException as error:
-        error.show()
+        _errors().print("error: ", style="bold red", end="")
+        _errors().print(error.format_message(), markup=False, highlight=False, soft_wrap=True)
+        _errors().print("    see: testbed --help, testbed COMMAND --help", highlight=False)
         sys.exit(ExitCode.BAD_INPUT)
     except BrokenPipeError:
         os._exit(ExitCode.DONE)  # `testbed status | head`: the reader has seen enough

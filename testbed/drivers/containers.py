@@ -22,7 +22,7 @@ from docker.utils.socket import frames_iter
 
 from testbed.drivers import ipam
 from testbed.errors import ResourceError
-from testbed.plan.names import LABEL_DEPLOYMENT, LABEL_TENANT, labels
+from testbed.plan.names import DEPLOYMENT_LABEL, TENANT_LABEL, labels
 from testbed.plan.resources import ContainerPlan, DeploymentId, Plan, TenantPlan
 from testbed.plan.services import FileSpec, files_archive
 
@@ -279,9 +279,9 @@ def _list(
 
 
 def _of(deployment: DeploymentId, tenant: str = "") -> dict[str, list[str]]:
-    wanted = [f"{LABEL_DEPLOYMENT}={deployment}"]
+    wanted = [f"{DEPLOYMENT_LABEL}={deployment}"]
     if tenant:
-        wanted.append(f"{LABEL_TENANT}={tenant}")
+        wanted.append(f"{TENANT_LABEL}={tenant}")
     return {"label": wanted}
 
 
@@ -290,7 +290,7 @@ def _find(client: docker.DockerClient, deployment: DeploymentId, name: str) -> C
         container: Container = client.containers.get(name)
     except NotFound:
         return None
-    if container.labels.get(LABEL_DEPLOYMENT) != deployment:
+    if container.labels.get(DEPLOYMENT_LABEL) != deployment:
         raise ResourceError(
             f"a container called {name!r} exists and is not ours",
             hint=f"rename it: docker rename {name} OTHER-NAME",

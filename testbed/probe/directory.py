@@ -20,7 +20,7 @@ class Bind:
 def bind(client: Client, directory: DirectoryPlan, user: str, password: str) -> Bind:
     """Bind to the directory as `user` and ask it who we are. The password goes by stdin."""
     shell = 'umask 077; f=$(mktemp); trap "rm -f $f" EXIT; cat >"$f"; ldapwhoami -y "$f" "$@"'
-    argv = ("-x", "-o", "nettimeout=2", "-H", f"ldap://{directory.host}")
-    argv = (*argv, "-D", user_dn(directory, user))
+    server = ("-x", "-o", "nettimeout=2", "-H", f"ldap://{directory.host}")
+    argv = (*server, "-D", user_dn(directory, user))
     answer = client.run(("sh", "-c", shell, "sh", *argv), stdin=password.encode())
     return Bind(answer.exit_code, answer.output.strip())

@@ -73,7 +73,7 @@ def test_served_over_its_socket_with_chunked_bodies(plugin: Path) -> None:
 def test_refusal_reaches_docker_as_its_error_text(plugin: Path) -> None:
     status, reply = call(plugin, "IpamDriver.RequestPool", [b"{"])
     assert status == 400
-    assert reply["Err"].startswith("not JSON")
+    assert str(reply["Err"]).startswith("not JSON")
 
 
 def test_socket_is_roots_only(plugin: Path) -> None:
