@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import socket
 import struct
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from . import bpfmap, programs
 from .desired import Desired, build_desired, map_key
-from .document import Document, parse_document
+from .document import Document, parse_text
 from .failure import EnvironmentFailure, StateFailure
 from .netlink import Address, Neighbour, Route, Rtnetlink, Rule
 from .rules import TABLE_BASE, stock_local_rule
@@ -75,7 +74,7 @@ def apply_text(text: str) -> dict[str, object]:
         ExceptionGroup: the kernel refused changes.
         StateFailure: afterwards the kernel has not what was asked for.
     """
-    document = parse_document(json.loads(text))
+    document = parse_text(text)
     with _locked():
         summary = apply_document(document)
         temporary = _DOCUMENT.with_suffix(".new")
@@ -98,7 +97,7 @@ def saved_text() -> str:
 
 def saved_document() -> Document:
     """Return the last document that was applied, parsed."""
-    return parse_document(json.loads(saved_text()))
+    return parse_text(saved_text())
 
 
 def apply_document(document: Document) -> dict[str, object]:
@@ -180,17 +179,26 @@ def _execute(netlink: Rtnetlink, desired: Desired, difference: Difference) -> in
     netlink.remove(r for r in difference.old_routes if {r.source, r.destination} & moved)
     netlink.remove(difference.moved)
     changes = _write_maps(desired, removals=False)
-    netlink.add(sorted(difference.new_rules, key=lambda rule: -rule.preference))
+    netlink.add(_by_preference(difference.new_rules)[::-1])
     netlink.add(difference.new_addresses | (difference.moved & desired.addresses))
     netlink.add(difference.new_neighbours)
     # With its address the kernel took every route that named it as the source.
     routes = difference.new_routes | {r for r in desired.routes if r.source in moved}
-    netlink.add(sorted(routes, key=lambda route: (-route.kind, bool(route.via))))
+    netlink.add(_nearest_first(routes))
     netlink.remove(difference.old_routes)
     netlink.remove(difference.old_neighbours)
     netlink.remove(difference.old_addresses - difference.moved)
-    netlink.remove(sorted(difference.old_rules, key=lambda rule: rule.preference))
+    netlink.remove(_by_preference(difference.old_rules))
     return changes + _write_maps(desired, removals=True)
+
+
+def _by_preference(rules: set[Rule]) -> list[Rule]:
+    return sorted(rules, key=lambda rule: rule.preference)
+
+
+def _nearest_first(routes: set[Route]) -> list[Route]:
+    """Sort local routes before those on the link, and these before those by a router."""
+    return sorted(routes, key=lambda route: (-route.kind, bool(route.via)))
 
 
 def _write_maps(desired: Desired, *, removals: bool) -> int:
@@ -216,7 +224,7 @@ def remove_everything(interface: str) -> None:
             netlink.remove(present.routes)
             netlink.remove(present.neighbours)
             netlink.remove(present.addresses)
-            netlink.remove(sorted(present.rules, key=lambda rule: rule.preference))
+            netlink.remove(_by_preference(present.rules))
         programs.detach(interface)
         _DOCUMENT.unlink(missing_ok=True)
 

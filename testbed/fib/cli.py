@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import api, bpfmap, programs
+from . import api, bpfmap
 from .apply import apply_again, apply_text, remove_everything
 from .breakage import PIECES, break_address, break_piece
 from .document import FIB_MAX, InputError
@@ -30,26 +30,28 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except InputError as error:
-        return _complain(BAD_INPUT, error.problems)
-    except json.JSONDecodeError as error:
-        return _complain(BAD_INPUT, [f"not JSON: {error}"])
-    except (EnvironmentFailure, PermissionError) as error:
-        return _complain(ENVIRONMENT, [str(error)])
-    except StateFailure as error:
-        return _complain(FAILED, [str(error)])
-    except ExceptionGroup as group:
-        return _complain(FAILED, [str(error) for error in group.exceptions])
-    except OSError as error:
-        return _complain(FAILED, [str(error)])
     except KeyboardInterrupt:
         return INTERRUPTED
+    except (InputError, EnvironmentFailure, StateFailure, ExceptionGroup, OSError) as error:
+        code, problems = _judge(error)
+        for problem in problems:
+            sys.stderr.write(f"fibctl: {problem}\n")
+        return code
 
 
-def _complain(code: int, problems: list[str]) -> int:
-    for problem in problems:
-        print(f"fibctl: {problem}", file=sys.stderr)
-    return code
+def _judge(error: Exception) -> tuple[int, list[str]]:
+    """Return the exit code that says who can mend it, and the lines that say what it is."""
+    if isinstance(error, InputError):
+        return BAD_INPUT, error.problems
+    if isinstance(error, ExceptionGroup):
+        return FAILED, [str(each) for each in error.exceptions]
+    if isinstance(error, (EnvironmentFailure, PermissionError)):
+        return ENVIRONMENT, [str(error)]
+    return FAILED, [str(error)]
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -129,35 +131,35 @@ def _apply(options: argparse.Namespace) -> int:
             text = Path(options.file).read_text("utf-8")
         except OSError as error:
             raise InputError([str(error)]) from error
-    print(json.dumps(apply_text(text)))
+    _say(json.dumps(apply_text(text)))
     return DONE
 
 
 def _show(options: argparse.Namespace) -> int:
     state = show()
     if options.format == "json":
-        print(json.dumps(state))
+        _say(json.dumps(state))
         return DONE
     for key in ("interface", "default_fib", "strict_mac", "unassigned"):
         value = state[key]
-        print(f"{key}: {' '.join(value) if isinstance(value, list) else value}")
+        _say(f"{key}: {' '.join(value) if isinstance(value, list) else value}")
     for key in ("broken", "missing_programs", "unknown_addresses"):
         if state[key]:
-            print(f"{key}: {' '.join(state[key])}")
+            _say(f"{key}: {' '.join(state[key])}")
     for fib in state["fibs"]:
-        print(f"FIB {fib['id']} {fib['name']}: {' '.join(fib['addresses'])}")
+        _say(f"FIB {fib['id']} {fib['name']}: {' '.join(fib['addresses'])}")
         for route in fib["routes"]:
-            print("    " + " ".join(f"{key} {value}" for key, value in route.items()))
+            _say("    " + " ".join(f"{key} {value}" for key, value in route.items()))
     return DONE
 
 
 def _counters(options: argparse.Namespace) -> int:
     drops = bpfmap.read_drops()
     if options.format == "json":
-        print(json.dumps(drops))
+        _say(json.dumps(drops))
     else:
         for name, count in drops.items():
-            print(f"{name:14}{count:>12}")
+            _say(f"{name:14}{count:>12}")
     return DONE
 
 
@@ -177,7 +179,7 @@ def _exec(options: argparse.Namespace) -> int:
 
 def _break(options: argparse.Namespace) -> int:
     if options.undo:
-        print(json.dumps(apply_again()))
+        _say(json.dumps(apply_again()))
         return DONE
     if options.piece is None:
         raise InputError(["break: name a piece, or --undo"])

@@ -6,6 +6,7 @@ passes can be configured, but for what only the kernel knows.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -78,6 +79,19 @@ class Document:
     def addresses_of(self, fib: Fib) -> tuple[Interface, ...]:
         """Return the addresses whose FIB is `fib`, the interface's own ones last."""
         return fib.addresses + (self.unassigned if fib.id == self.default_fib else ())
+
+
+def parse_text(text: str) -> Document:
+    """Parse a JSON document.
+
+    Raises:
+        InputError: with all problems, or where it is not JSON.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise InputError([f"not JSON: {error}"]) from error
+    return parse_document(data)
 
 
 def parse_document(data: object) -> Document:
@@ -269,7 +283,7 @@ def _identity_conflicts(document: Document) -> Iterator[str]:
 
 
 def _address_conflicts(document: Document) -> Iterator[str]:
-    """One address belongs to one FIB (row 39)."""
+    """Find addresses with two owners: each belongs to one FIB (row 39)."""
     owners: dict[Address, str] = {}
     owned = [(entry, "the interface") for entry in document.unassigned]
     owned += [(entry, _label(fib)) for fib in document.fibs for entry in fib.addresses]
@@ -285,7 +299,7 @@ def _address_conflicts(document: Document) -> Iterator[str]:
 
 
 def _neighbour_conflicts(document: Document) -> Iterator[str]:
-    """A kernel has one neighbour entry for each address and interface (P3)."""
+    """Find what one neighbour entry for each address and interface cannot hold (P3)."""
     known: dict[Address, tuple[bytes, Fib]] = {}
     for fib in document.fibs:
         for neighbour in fib.neighbours:

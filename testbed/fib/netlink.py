@@ -97,6 +97,8 @@ class Rule(NamedTuple):
     target: int = 0
 
 
+Entry = Address | Neighbour | Route | Rule
+
 UNICAST, LOCAL = 1, 2
 TO_TABLE, GOTO, UNREACHABLE = 1, 2, 7
 
@@ -312,16 +314,16 @@ class Rtnetlink:
 
     # Changes: each takes them in order and raises what the kernel refused, all together
 
-    def add(self, entries: Iterable[Address | Neighbour | Route | Rule]) -> int:
+    def add(self, entries: Iterable[Entry]) -> int:
         """Add or replace; return how many."""
         return self._run([self._encode(entry, remove=False) for entry in entries], ())
 
-    def remove(self, entries: Iterable[Address | Neighbour | Route | Rule]) -> int:
+    def remove(self, entries: Iterable[Entry]) -> int:
         """Remove; what has gone already is no error. Return how many."""
         gone = (errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)
         return self._run([self._encode(entry, remove=True) for entry in entries], gone)
 
-    def _encode(self, entry: Address | Neighbour | Route | Rule, *, remove: bool) -> _Message:
+    def _encode(self, entry: Entry, *, remove: bool) -> _Message:
         if isinstance(entry, Address):
             return _encode_address(entry, self._index, remove=remove)
         if isinstance(entry, Neighbour):

@@ -14,7 +14,6 @@ is read back from the kernel, so a change touches only the rules around the chan
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -145,8 +144,9 @@ def _by_nibble(addresses: list[bytes], index: int) -> Iterator[list[bytes]]:
 
 
 def _common_nibbles(first: bytes, last: bytes) -> int:
-    shared = os.path.commonprefix([first.hex(), last.hex()])
-    return len(shared)
+    """Count the leading nibbles that two different addresses share."""
+    pairs = zip(first.hex(), last.hex(), strict=True)
+    return next(index for index, (one, other) in enumerate(pairs) if one != other)
 
 
 def _masked(address: bytes, length: int) -> bytes:

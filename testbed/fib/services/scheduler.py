@@ -1,16 +1,23 @@
 """Hands requests to workers so that no tenant can hold all of them.
 
-The libraries that ask a tenant's servers block their thread until the server answers or a timeout
-ends. So a tenant may occupy at most all workers but one, and a tenant whose servers have just not
-answered only one, until they answer again. Requests beyond that wait, tenants taking turns; a
+The libraries that ask a tenant's servers block their thread until the server answers or their own
+timeouts end (libkrb5 1.20 has no setting for them and tries a dead KDC for 17 to 27 s). So a
+tenant may occupy at most all workers but one. A tenant is suspect when its servers have just not
+answered, until they answer again, and while a request of it runs for long: it may occupy one
+worker, and all suspects together half of them. Requests beyond that wait, tenants taking turns; a
 tenant with too many waiting is told so. Requests that ask no server (`is_light`) go first.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
+
+# Hundreds of times what a login takes when the servers answer.
+_SUSPECT_AFTER_S = 2.0
 
 
 class Schedulable(Protocol):
@@ -31,15 +38,20 @@ J = TypeVar("J", bound=Schedulable)
 class Scheduler(Generic[J]):
     """A queue of jobs with limits per FIB; its methods may be called from any thread."""
 
-    def __init__(self, workers: int, *, longest_queue: int) -> None:
+    def __init__(
+        self, workers: int, *, longest_queue: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._limit = max(1, workers - 1)
+        self._limit_suspects = max(1, workers // 2)
         self._longest_queue = longest_queue
+        self._clock = clock
         self._changed = threading.Condition()
         self._light: deque[J] = deque()
         # FIBs in the order of their turns, each with its waiting jobs, oldest first.
         self._waiting: OrderedDict[int, deque[J]] = OrderedDict()
         self._queued: Counter[int] = Counter()
-        self._running: Counter[int] = Counter()
+        # FIBs with jobs under way: when each was started, by the identity of the job.
+        self._running: dict[int, dict[int, float]] = {}
         self._unavailable: set[int] = set()
         self._is_closed = False
 
@@ -74,14 +86,15 @@ class Scheduler(Generic[J]):
         if job.is_light:
             return
         with self._changed:
-            self._running[job.fib] -= 1
-            if not self._running[job.fib]:
+            started = self._running[job.fib]
+            del started[id(job)]
+            if not started:
                 del self._running[job.fib]
             if is_unavailable:
                 self._unavailable.add(job.fib)
             else:
                 self._unavailable.discard(job.fib)
-            # A tenant whose servers answer again may take several workers at once.
+            # More than one may run now: a tenant that is no longer suspect, or another suspect.
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -93,17 +106,29 @@ class Scheduler(Generic[J]):
     def _next(self) -> J | None:
         if self._light:
             return self._dequeued(self._light.popleft())
+        now_s = self._clock()
+        suspects = {fib for fib in self._running if self._is_suspect(fib, now_s)}
+        held_by_suspects = sum(len(self._running[fib]) for fib in suspects)
         for fib, jobs in self._waiting.items():
-            if self._running[fib] >= (1 if fib in self._unavailable else self._limit):
+            if not self._may_run(fib, suspects, held_by_suspects):
                 continue
             job = jobs.popleft()
             if jobs:
                 self._waiting.move_to_end(fib)
             else:
                 del self._waiting[fib]
-            self._running[fib] += 1
+            self._running.setdefault(fib, {})[id(job)] = now_s
             return self._dequeued(job)
         return None
+
+    def _may_run(self, fib: int, suspects: set[int], held_by_suspects: int) -> bool:
+        if fib in suspects or fib in self._unavailable:
+            return fib not in self._running and held_by_suspects < self._limit_suspects
+        return len(self._running.get(fib, ())) < self._limit
+
+    def _is_suspect(self, fib: int, now_s: float) -> bool:
+        oldest_s = min(self._running[fib].values())
+        return fib in self._unavailable or now_s - oldest_s > _SUSPECT_AFTER_S
 
     def _dequeued(self, job: J) -> J:
         self._queued[job.fib] -= 1
