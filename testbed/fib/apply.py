@@ -109,6 +109,8 @@ def apply_document(document: Document) -> dict[str, object]:
     changed = apply_sysctls(document.interface)
     if changed:
         summary["sysctls"] = changed
+    if _bring_up(document.interface):
+        summary["link"] = "up"
     with Rtnetlink(index) as netlink:
         present = read_present(netlink)
         desired = build_desired(document, present.rules)
@@ -234,6 +236,18 @@ def _interface_index(name: str) -> int:
         return socket.if_nametoindex(name)
     except OSError as error:
         raise EnvironmentFailure(f"there is no interface '{name}'") from error
+
+
+def _bring_up(name: str) -> bool:
+    """Set the interface up unless it is, now that its guards stand; return whether it was down."""
+    request = struct.Struct("16sH22x")  # struct ifreq; SIOCGIFFLAGS, SIOCSIFFLAGS: netdevice(7)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        answer = fcntl.ioctl(any_socket, 0x8913, request.pack(name.encode(), 0))
+        flags = request.unpack(answer)[1]
+        if flags & 1:
+            return False
+        fcntl.ioctl(any_socket, 0x8914, request.pack(name.encode(), flags | 1))
+    return True
 
 
 @contextlib.contextmanager
