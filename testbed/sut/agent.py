@@ -11,9 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from testbed.deadline import Deadline
+from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.errors import GuestError, WaitTimeoutError
 from testbed.sut.qmp import connect_socket
+
+MARK = "/run/testbed/mark"
+"""The guest's file that tells whose it is; written last, so where it is the rest was done."""
 
 _SEED_BYTES = 64
 # A request takes a few ms; one that met a busy host is asked again rather than believed.
@@ -77,16 +80,27 @@ class Agent:
         shown = ", ".join(f"{skew_s:+.3f}" for skew_s in skews)
         raise GuestError(f"the SUT's clock stays off: {shown} s after setting it")
 
-    def set_up(self, deployment: str, nic: Nic, deadline: Deadline) -> None:
-        """Reseed the guest's randomness, make its data NIC `nic`, mark it as `deployment`'s."""
+    def set_up(self, nic: Nic, mark: Mapping[str, str], deadline: Deadline) -> None:
+        """Reseed the guest's randomness, make its data NIC `nic`, and leave `mark` in MARK."""
         self.request(
             {
                 "seed": secrets.token_hex(_SEED_BYTES),
                 "nic": {"name": nic.name, "mac": nic.mac},
-                "deployment": deployment,
+                "mark": dict(mark),
             },
             deadline,
         )
+
+    def await_logouts(self, deadline: Deadline) -> None:
+        """Wait until nobody is logged in by ssh any more."""
+
+        def everybody_left() -> bool:
+            logins = self.request({}, deadline)["logins"]
+            if logins:
+                raise NotYet(f"{logins} connections")
+            return True
+
+        wait_for(everybody_left, deadline, what="end of ssh connections in the SUT")
 
     def request(self, request: Mapping[str, object], deadline: Deadline) -> dict[str, Any]:
         """Send `request` and return its answer.

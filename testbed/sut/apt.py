@@ -44,10 +44,10 @@ def debian_sources() -> str:
 
 
 def parse_sources(lines: Iterable[str]) -> str:
-    """Return sources.list lines for those `lines` that are Debian's and of our release.
+    r"""Return sources.list lines for those `lines` that are Debian's and of our release.
 
     >>> parse_sources(["Debian|bookworm|http://a/|bookworm|main", "Other|x|http://b/|x|main"])
-    'deb http://a/ bookworm main\\n'
+    'deb http://a/ bookworm main\n'
     """
     wanted: dict[str, None] = {}  # ordered, each once
     for line in lines:

@@ -81,8 +81,8 @@ class ImageFiles:
 
     @property
     def key(self) -> str:
-        """What tells this image from every other."""
-        return self.directory.name
+        """What tells this image from every other, one of the same recipe included."""
+        return store.build_id(self.directory)
 
     @property
     def boot(self) -> Boot:

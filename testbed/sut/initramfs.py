@@ -81,8 +81,8 @@ def _entry(
     encoded = name.encode() + b"\0"
     inode = uid = gid = modified = device_major = device_minor = checksum = 0
     links = 1
-    fields = (inode, mode, uid, gid, links, modified, len(content))
-    fields += (device_major, device_minor, *device, len(encoded), checksum)
+    fields = [inode, mode, uid, gid, links, modified, len(content)]
+    fields += [device_major, device_minor, *device, len(encoded), checksum]
     header = b"070701" + b"".join(f"{field:08x}".encode() for field in fields)
     return _padded(header + encoded) + _padded(content)
 

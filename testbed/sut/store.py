@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from testbed.errors import ResourceError
 
 _KEY_DIGITS = 16
 _PARTIAL = ".partial"
+BUILD_ID = "build-id"
+"""The one file that the store adds to each directory."""
 
 
 def key_of(parts: Iterable[str | bytes]) -> str:
@@ -58,10 +61,19 @@ def obtain(directory: Path, build: Callable[[Path], None], *, limit_s: float) ->
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(mode=0o700)
             build(partial)
+            (partial / BUILD_ID).write_text(secrets.token_hex(8))
             _write_through(partial)
             partial.rename(directory)
         os.utime(directory)
     return directory
+
+
+def build_id(directory: Path) -> str:
+    """Return what tells this build from another with the same key.
+
+    What refers to the files of a directory is keyed by this: packages change without their recipe.
+    """
+    return (directory / BUILD_ID).read_text()
 
 
 def prune(family: Path, *, keep: int) -> None:

@@ -1,0 +1,176 @@
+"""Our own SUT: a Linux VM that is restored from a snapshot, and thrown away when stopped."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from testbed.deadline import Deadline
+from testbed.errors import ResourceError, TestbedError
+from testbed.events import Events
+from testbed.plan.resources import Plan, VmPlan
+from testbed.sut import capabilities, qemu
+from testbed.sut.accelerator import choose_accelerator
+from testbed.sut.agent import MARK, Nic
+from testbed.sut.channel import Channel
+from testbed.sut.extension import COMMAND, Extension
+from testbed.sut.image import ImageFiles, build_image
+from testbed.sut.machine import Machine
+from testbed.sut.protocol import Capability, Health
+from testbed.sut.qemu import Hardware, Memory
+from testbed.sut.snapshot import (
+    Snapshot,
+    Snapshots,
+    Workshop,
+    account,
+    create_overlay,
+    wiring_in,
+)
+
+_ANSWER_LIMIT_S = 30.0
+_APPLY_LIMIT_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinuxVm:
+    """The VM of `plan`; its own files are in `state`, what all deployments share in `cache`.
+
+    `extension` is testbed/fib unless given.
+    """
+
+    plan: Plan
+    state: Path
+    cache: Path
+    extension_source: Path | None = None
+
+    @property
+    def _vm(self) -> VmPlan:
+        if not isinstance(self.plan.sut.machine, VmPlan):
+            raise TypeError("the plan's SUT is a machine of the user's, not a VM of ours")
+        return self.plan.sut.machine
+
+    @property
+    def channel(self) -> Channel:
+        """Commands and files, over the management NIC."""
+        return Channel(self.state, f"{self.plan.deployment}/ssh")
+
+    @property
+    def ssh_config(self) -> Path:
+        """For people and testinfra: `ssh -F FILE sut`."""
+        return self.channel.config
+
+    @property
+    def _machine(self) -> Machine:
+        disk, vm = self.state / "disk.qcow2", self._vm
+        wiring = wiring_in(self.state, self.plan.deployment, disk, vm.ssh_address, tap=vm.tap)
+        return Machine(f"{self.plan.deployment}/qemu", wiring, self.state / "qemu.log")
+
+    @property
+    def _workshop(self) -> Workshop:
+        return Workshop(self.plan.deployment, self.state / "build", self._vm.ssh_address)
+
+    @property
+    def _extension(self) -> Extension:
+        source = self.extension_source or Path(str(files("testbed") / "fib"))
+        return Extension(source, self.cache)
+
+    def start(self, events: Events) -> None:
+        """Make the VM run and be healthy. One that is, and of today's code, is left alone.
+
+        Raises:
+            TestbedError: when something on the way fails; the next call starts afresh.
+        """
+        image = build_image(self.cache, events)
+        accelerator = choose_accelerator(self.cache, image.boot, events)
+        hardware = Hardware(accelerator, self._vm.memory_mib, self._vm.cpus)
+        snapshots = Snapshots(self.cache, image, hardware)
+        extension = self._extension
+        mark = {
+            "deployment": self.plan.deployment,
+            "snapshot": snapshots.key(extension),
+            "accelerator": accelerator.value,
+        }
+        health = self.health()
+        if health.ok and self._read_mark() == mark:
+            events.note("SUT runs", health.detail)
+            return
+        self.stop()
+        snapshot = snapshots.obtain(extension, self._workshop, events)
+        with events.step("restore the SUT"):
+            self._restore(image, hardware, snapshot, mark)
+            self._verify()
+        events.note("SUT runs", self.health().detail)
+
+    def _restore(
+        self, image: ImageFiles, hardware: Hardware, snapshot: Snapshot, mark: dict[str, str]
+    ) -> None:
+        machine = self._machine
+        machine.wiring.disk.unlink(missing_ok=True)
+        create_overlay(snapshot.disk, "qcow2", machine.wiring.disk)
+        memory = Memory(snapshot.memory, is_shared=False)
+        machine.launch(qemu.command(hardware, image.boot, memory, machine.wiring, is_restored=True))
+        machine.load(snapshot.state)
+        with machine.agent() as agent:
+            machine.resume()
+            deadline = Deadline.after(_ANSWER_LIMIT_S)
+            agent.set_clock(deadline)
+            agent.set_up(Nic(self.plan.sut.interface, self._vm.mac), mark, deadline)
+        self.channel.configure(account(image, self._vm.ssh_address))
+        self.channel.open()
+
+    def _verify(self) -> None:
+        health = self.health()
+        if not health.ok:
+            raise ResourceError(f"the restored SUT is not healthy: {health.detail}")
+
+    def stop(self) -> None:
+        """End the VM, and one that was being saved. Its disk and memory are thrown away."""
+        self.channel.close()
+        self._machine.quit()
+        workshop = self._workshop
+        workshop.channel.close()
+        workshop.machine(Path()).quit()
+        self._machine.wiring.disk.unlink(missing_ok=True)
+
+    def is_running(self) -> bool:
+        """Whether QEMU is there."""
+        return bool(self._machine.pids)
+
+    def health(self) -> Health:
+        """Ask QEMU and, through ssh, the guest."""
+        if not self.is_running():
+            return Health(ok=False, detail="not running")
+        try:
+            if not self._machine.is_running():
+                return Health(ok=False, detail="QEMU has stopped its processors")
+            mark = self._read_mark()
+            if mark.get("deployment") != self.plan.deployment:
+                return Health(ok=False, detail="started, and never finished")
+            told = self.channel.run(["cat", "/proc/sys/kernel/osrelease", "/proc/uptime"]).stdout
+        except TestbedError as error:
+            return Health(ok=False, detail=error.message)
+        kernel, uptime, *_ = told.split()
+        accelerator = str(mark.get("accelerator", ""))
+        detail = f"Linux {kernel} under {accelerator.upper()}, up {float(uptime):.0f} s"
+        return Health(ok=True, detail=detail, accel=accelerator, kernel=kernel)
+
+    def _read_mark(self) -> dict[str, Any]:
+        """Return the mark that the last step of a start leaves in the guest."""
+        finished = self.channel.run(["cat", MARK], check=False)
+        mark: dict[str, Any] = json.loads(finished.stdout) if finished.stdout else {}
+        return mark
+
+    def capabilities(self) -> tuple[Capability, ...]:
+        """Ask the guest, as any other machine is asked."""
+        return capabilities.ask(self.channel, self.plan.sut.interface)
+
+    def apply(self, fib_state_json: str) -> None:
+        """Give the guest the state of all FIBs.
+
+        Raises:
+            GuestError: with what fibctl found wrong.
+        """
+        self.channel.run([COMMAND, "apply"], stdin=fib_state_json, timeout_s=_APPLY_LIMIT_S)
