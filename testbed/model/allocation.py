@@ -14,27 +14,27 @@ from typing import Literal
 
 from testbed.model.topology import Tenant, Topology
 
+Version = Literal[4, 6]
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 CLIENT_HOST = 0x1
-SERVICE_HOSTS: Mapping[str, tuple[int, int]] = {
+SERVICE_HOSTS: Mapping[str, Mapping[Version, int]] = {
     # IPv6 repeats the decimal digits of IPv4, so that people recognise them.
-    "dns": (53, 0x53),
-    "ldap": (89, 0x89),
-    "kdc": (88, 0x88),
+    "dns": {4: 53, 6: 0x53},
+    "ldap": {4: 89, 6: 0x89},
+    "kdc": {4: 88, 6: 0x88},
 }
-ROUTER_HOST = 254, 0xFE
-NEXT_HOP = 6, 0xFE
-_BLOCK_SIZE_V4 = 8
-_BLOCK_BITS_V6 = 64
+ROUTER_HOST = {4: 254, 6: 0xFE}
+NEXT_HOP = {4: 6, 6: 0xFE}
+_BLOCK_BITS = {4: 3, 6: 64}
 
 
 @dataclass(frozen=True, slots=True)
 class FamilyAddresses:
     """A tenant's addresses of one family. A server without one of this family is None."""
 
-    version: Literal[4, 6]
+    version: Version
     network: Network
     client: Address
     router: Address
@@ -49,6 +49,10 @@ class FamilyAddresses:
         if self.next_hop in self.block:
             return self.block
         return type(self.block)(self.next_hop)
+
+    def has_room_for(self, place: int) -> bool:
+        """Whether the block has an address for the server at this place, counted from 0."""
+        return 1 + place < NEXT_HOP[self.version]
 
     def prefix_of(self, server: Address) -> int:
         """Return the prefix length of `server` on the SUT's interface."""
@@ -69,11 +73,13 @@ def allocate(topology: Topology, tenant: Tenant, index: int) -> tuple[FamilyAddr
 
 
 def _block_v4(uplink: IPv4Network, index: int) -> IPv4Network:
-    return IPv4Network((int(uplink.network_address) + (index - 1) * _BLOCK_SIZE_V4, 29))
+    first = int(uplink.network_address) >> _BLOCK_BITS[4]
+    return IPv4Network((first + index - 1 << _BLOCK_BITS[4], 32 - _BLOCK_BITS[4]))
 
 
 def _block_v6(uplink: IPv6Network, index: int) -> IPv6Network:
-    return IPv6Network((int(uplink.network_address) + (index << _BLOCK_BITS_V6), 64))
+    first = int(uplink.network_address) >> _BLOCK_BITS[6]
+    return IPv6Network((first + index << _BLOCK_BITS[6], 128 - _BLOCK_BITS[6]))
 
 
 def _allocate_v4(tenant: Tenant, block: IPv4Network) -> FamilyAddresses:
@@ -82,9 +88,9 @@ def _allocate_v4(tenant: Tenant, block: IPv4Network) -> FamilyAddresses:
         version=4,
         network=tenant.network,
         client=tenant.client or start + CLIENT_HOST,
-        router=tenant.router or start + ROUTER_HOST[0],
+        router=tenant.router or start + ROUTER_HOST[4],
         services={
-            name: service.address or start + SERVICE_HOSTS[name][0]
+            name: service.address or start + SERVICE_HOSTS[name][4]
             for name, service in tenant.services.present().items()
         },
         block=block,
@@ -92,7 +98,7 @@ def _allocate_v4(tenant: Tenant, block: IPv4Network) -> FamilyAddresses:
             server.v4 or block.network_address + 1 + place
             for place, server in enumerate(tenant.servers)
         ),
-        next_hop=tenant.next_hop or block.network_address + NEXT_HOP[0],
+        next_hop=tenant.next_hop or block.network_address + NEXT_HOP[4],
     )
 
 
@@ -102,9 +108,9 @@ def _allocate_v6(tenant: Tenant, network: IPv6Network, block: IPv6Network) -> Fa
         version=6,
         network=network,
         client=tenant.client6 or start + CLIENT_HOST,
-        router=tenant.router6 or start + ROUTER_HOST[1],
+        router=tenant.router6 or start + ROUTER_HOST[6],
         services={
-            name: service.address6 or start + SERVICE_HOSTS[name][1]
+            name: service.address6 or start + SERVICE_HOSTS[name][6]
             for name, service in tenant.services.present().items()
         },
         block=block,
@@ -112,5 +118,5 @@ def _allocate_v6(tenant: Tenant, network: IPv6Network, block: IPv6Network) -> Fa
             (server.v6 or block.network_address + 1 + place) if server.has_v6 else None
             for place, server in enumerate(tenant.servers)
         ),
-        next_hop=tenant.next_hop6 or block.network_address + NEXT_HOP[1],
+        next_hop=tenant.next_hop6 or block.network_address + NEXT_HOP[6],
     )

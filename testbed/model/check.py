@@ -46,6 +46,10 @@ class _Case:
     tenant: Tenant
     families: tuple[FamilyAddresses, ...]
 
+    @property
+    def title(self) -> str:
+        return f"tenant {shown(self.name)}"
+
     def path(self, *steps: str | int) -> Path:
         return ("tenants", self.name, *steps)
 
@@ -140,7 +144,7 @@ def _check_login(case: _Case) -> Iterator[Trouble]:
     needs = {"ldap": "ldap", "kerberos": "kdc"}
     login = case.tenant.login
     if login and needs[login] not in case.tenant.services.present():
-        what = f"tenant {shown(case.name)} logs in by {login} without service {needs[login]!r}"
+        what = f"{case.title} logs in by {login} without service {needs[login]!r}"
         hint = f"add `{needs[login]}: {{}}` under `services:`, or remove `login:`"
         yield Trouble((case.path("login"), case.path("services")), "login", what, hint)
 
@@ -160,7 +164,7 @@ def _check_family_off(case: _Case) -> Iterator[Trouble]:
     )
     for steps, address in given:
         if address is not None:
-            what = f"{address} in tenant {shown(case.name)}, which has no IPv6"
+            what = f"{address} in {case.title}, which has no IPv6"
             hint = "remove it, or give the tenant a `network6:`"
             paths = (case.path(*steps), case.path("network6"))
             yield Trouble(paths, "family", what, hint)
@@ -182,21 +186,26 @@ def _check_block(case: _Case, family: FamilyAddresses, topology: Topology) -> It
     key = f"v{family.version}"
     uplink = topology.uplink.v4 if family.version == 4 else topology.uplink.v6
     if used and not (block.version == uplink.version and _within(block, uplink)):
-        what = f"uplink range {uplink} has no room for tenant {shown(case.name)}"
+        what = f"uplink range {uplink} has no room for {case.title}"
         path: Path = ("uplink", key)
         yield Trouble((path,), "room", what, "use a larger range")
     elif used and block.overlaps(family.network):
         what = f"{family.network} overlaps {block}, the tenant's own block on the uplink"
         hint = "give the tenant another network, or `uplink:` another range"
         yield Trouble((case.path(keys.network), case.path()), "overlap", what, hint)
-    for place, (address, server) in enumerate(
-        zip(family.servers, case.tenant.servers, strict=True)
-    ):
-        given = server.v4 if family.version == 4 else server.v6
-        if address and not given and (address not in block or _is_edge(address, block)):
-            what = f"server address {place + 1} of tenant {shown(case.name)} is one too many"
-            hint = f"a block {block} has no room for it: give its `{key}:`"
-            yield Trouble((case.path("servers", place),), "room", what, hint)
+    for place in _places_without_room(case, family):
+        what = f"server address {place + 1} of {case.title} is one too many"
+        hint = f"its block {block} has no room for it: give its `{key}:`"
+        yield Trouble((case.path("servers", place), case.path()), "room", what, hint)
+
+
+def _places_without_room(case: _Case, family: FamilyAddresses) -> list[int]:
+    return [
+        place
+        for place, server in enumerate(case.tenant.servers)
+        if not family.has_room_for(place)
+        and (server.v4 is None if family.version == 4 else server.v6 is None and server.has_v6)
+    ]
 
 
 class _Keys(NamedTuple):
@@ -224,33 +233,30 @@ def _check_lan(case: _Case, family: FamilyAddresses) -> Iterator[Trouble]:
     ]
     seen: dict[Address, tuple[str, Path]] = {}
     for title, address, path in hosts:
-        involved = (path, case.path(keys.network))
-        where = f"tenant {shown(case.name)}: {title} address {address}"
+        where = (path, case.path(keys.network))
+        other, other_path = seen.setdefault(address, (title, path))
         if address not in network:
-            hint = f"use an address inside it: `{path[-1]}:`"
-            yield Trouble(involved, "outside", f"{where} is outside {network}", hint)
+            what = f"{case.title}: {title} address {address} is outside {network}"
+            yield Trouble(where, "outside", what, f"use an address inside it: `{path[-1]}:`")
         elif _is_edge(address, network):
-            what = f"{where} is the network or broadcast address of {network}"
-            yield Trouble(involved, "edge", what, "use an address that a host can have")
-        if address in seen:
-            other, other_path = seen[address]
-            what = f"{where} is its {other} address, too"
+            what = f"{case.title}: {title} address {address} is an edge address of {network}"
+            hint = "use an address that a host can have, neither the first nor an IPv4 net's last"
+            yield Trouble(where, "edge", what, hint)
+        if other != title:
+            what = f"{case.title}: {title} address {address} is its {other} address, too"
             hint = "one address, one role: change one of the two"
             yield Trouble((path, other_path, case.path(keys.network)), "roles", what, hint)
-        seen.setdefault(address, (title, path))
 
 
 def _claim_uplink(case: _Case, family: FamilyAddresses, segment: _Segment) -> Iterator[Trouble]:
     keys = _KEYS[family.version]
-    tenant = f"of tenant {shown(case.name)}"
-    claims = [(family.next_hop, _Owner(case.path(keys.next_hop), f"the next hop {tenant}"))] + [
-        (
-            address,
-            _Owner(case.path("servers", place, f"v{family.version}"), f"a server address {tenant}"),
-        )
-        for place, address in enumerate(family.servers)
-        if address is not None
-    ]
+    tenant = f"of {case.title}"
+    claims = [(family.next_hop, _Owner(case.path(keys.next_hop), f"the next hop {tenant}"))]
+    homeless = _places_without_room(case, family)
+    for place, address in enumerate(family.servers):
+        if address is not None and place not in homeless:
+            path = case.path("servers", place, f"v{family.version}")
+            claims.append((address, _Owner(path, f"a server address {tenant}")))
     for address, owner in claims:
         yield from segment.claim(address, owner)
         if address in family.network:
@@ -265,10 +271,12 @@ def _check_routes(case: _Case) -> Iterator[Trouble]:
     for place, route in enumerate(case.tenant.routes):
         path = case.path("routes", place, "to")
         family = families.get(route.to.version)
-        if family is None:
-            what = f"route to {route.to} in tenant {shown(case.name)}, which has no IPv6"
-            hint = "remove it, or give the tenant a `network6:`"
-            yield Trouble((path, case.path("network6")), "family", what, hint)
+        if family is None or not any(family.servers):
+            kind = f"IPv{route.to.version}"
+            what = f"route to {route.to} in {case.title}, which has no {kind} server"
+            hint = f"remove it, or give the tenant a server address of {kind}"
+            paths = (path, case.path("servers"), case.path("network6"))
+            yield Trouble(paths, "family", what, hint)
             continue
         if route.to in seen:
             what = f"a second route to {route.to}"
@@ -287,6 +295,10 @@ def _check_route(
             what = f"route to {route.to}, which is inside the tenant's own {title} {taken}"
             paths = (case.path("routes", place, "to"), case.path(keys.network))
             yield Trouble(paths, "route", what, "it is reached already: remove the route")
+    if route.to.prefixlen == route.to.max_prefixlen and route.to.network_address in family.servers:
+        what = f"route to {route.to}, a server address of the tenant"
+        paths = (case.path("routes", place, "to"), case.path("servers"))
+        yield Trouble(paths, "route", what, "it is the SUT itself: remove the route")
     if route.via is None:
         return
     via_path = case.path("routes", place, "via")

@@ -166,7 +166,10 @@ class _Reader:
         for trouble in find_troubles(topology):
             if any(self._is_removed(path) for path in trouble.paths):
                 continue
-            _, place = tree.at(trouble.paths[0])
+            # Of two fields that do not fit, show one that was written, not a default.
+            places = [(*tree.at(path), path) for path in trouble.paths]
+            written = (place for found, place, path in places if found == path)
+            place = next(written, places[0][1])
             finding = Finding(place.position, trouble.code, trouble.what, trouble.hint)
             self.findings.append(finding)
 

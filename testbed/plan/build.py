@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_interface, ip_network
+from functools import cached_property, lru_cache
+from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_network
 
 from testbed.model.allocation import FamilyAddresses, allocate
 from testbed.model.topology import Sut, Tenant, Topology
@@ -61,7 +62,7 @@ def build_plan(topology: Topology, deployment: DeploymentId) -> Plan:
             machine=machine,
             interface=machine.interface if isinstance(machine, RemotePlan) else _VM_INTERFACE,
             default_fib=default_fib,
-            unassigned=tuple(_alone(address) for address in unassigned),
+            unassigned=tuple(_interface(address, address.max_prefixlen) for address in unassigned),
             fibs=tuple(
                 _build_fib(seat, unassigned if seat.index == default_fib else ()) for seat in seats
             ),
@@ -74,7 +75,7 @@ def build_plan(topology: Topology, deployment: DeploymentId) -> Plan:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Seat:
     """A tenant with its place and addresses."""
 
@@ -89,23 +90,33 @@ class _Seat:
     def domain(self) -> str:
         return self.topology.domain_of(self.name)
 
-    @property
+    @cached_property
     def servers(self) -> tuple[Interface, ...]:
         return tuple(
-            ip_interface((server, family.prefix_of(server)))
+            _interface(server, family.prefix_of(server))
             for family in self.families
             for server in family.servers
             if server is not None
         )
 
-    def of(self, role: Role) -> tuple[Interface, ...]:
-        """Return the addresses of the tenant's container `role`, none when it has no such."""
-        return tuple(
-            ip_interface((address, family.network.prefixlen))
-            for family in self.families
-            for name, address in (("client", family.client), *family.services.items())
-            if name == role.value
-        )
+    @cached_property
+    def roles(self) -> dict[Role, tuple[Interface, ...]]:
+        """The addresses of the tenant's containers."""
+        found: dict[Role, tuple[Interface, ...]] = {}
+        for family in self.families:
+            length = family.network.prefixlen
+            for name, address in (("client", family.client), *family.services.items()):
+                role = Role(name)
+                found[role] = (*found.get(role, ()), _interface(address, length))
+        return found
+
+
+@lru_cache(maxsize=1024)  # most addresses on tenants' LANs are the same
+def _interface(address: Address, length: int) -> Interface:
+    # By number: ipaddress would print and parse an address object.
+    if isinstance(address, IPv4Address):
+        return IPv4Interface((int(address), length))
+    return IPv6Interface((int(address), length))
 
 
 def _build_machine(sut: Sut, deployment: DeploymentId) -> VmPlan | RemotePlan:
@@ -133,13 +144,9 @@ def _unassigned(sut: Sut) -> tuple[Address, ...]:
     return tuple(address for address in pairs if address is not None)
 
 
-def _alone(address: Address) -> Interface:
-    return ip_interface((address, address.max_prefixlen))
-
-
 def _build_fib(seat: _Seat, unassigned: Iterable[Address]) -> FibPlan:
     """Return the FIB; a family without any address in it has no route either."""
-    versions = {_version(address) for address in (*seat.servers, *unassigned)}
+    versions = {address.version for address in _at_sut(seat, unassigned)}
     families = [family for family in seat.families if family.version in versions]
     routes: list[Route] = []
     for family in families:
@@ -161,8 +168,9 @@ def _build_fib(seat: _Seat, unassigned: Iterable[Address]) -> FibPlan:
     )
 
 
-def _version(of: Address | Interface) -> int:
-    return of.version
+def _at_sut(seat: _Seat, unassigned: Iterable[Address]) -> tuple[Address, ...]:
+    """Return the SUT's addresses in the tenant's FIB."""
+    return (*(server.ip for server in seat.servers), *unassigned)
 
 
 def _build_tenant(seat: _Seat, sut_mac: Mac, unassigned: Iterable[Address]) -> TenantPlan:
@@ -184,8 +192,8 @@ def _build_tenant(seat: _Seat, sut_mac: Mac, unassigned: Iterable[Address]) -> T
             subnets=tuple(family.network for family in seat.families),
             gateways=tuple(family.router for family in seat.families),
         ),
-        containers=tuple(_build_container(seat, role) for role in Role if seat.of(role)),
-        resolvers=tuple(address.ip for address in seat.of(Role.DNS)),
+        containers=tuple(_build_container(seat, role) for role in Role if role in seat.roles),
+        resolvers=tuple(own.ip for own in seat.roles.get(Role.DNS, ())),
         records=(*build_records(domain, _hosts(seat), realm), *build_extra(extra)),
         probe_name=_probe_name(seat),
         users=tuple(Secret(name, password) for name, password in tenant.users.items()),
@@ -198,7 +206,7 @@ def _build_tenant(seat: _Seat, sut_mac: Mac, unassigned: Iterable[Address]) -> T
 def _hosts(seat: _Seat) -> dict[str, tuple[Address, ...]]:
     """Return the tenant's hosts by the first label of their names."""
     return {
-        **{str(role): tuple(own.ip for own in seat.of(role)) for role in Role if seat.of(role)},
+        **{str(role): tuple(own.ip for own in found) for role, found in seat.roles.items()},
         "router": tuple(family.router for family in seat.families),
         "server": tuple(server.ip for server in seat.servers),
     }
@@ -216,13 +224,13 @@ def _build_container(seat: _Seat, role: Role) -> ContainerPlan:
         role=role,
         hostname=f"{role}.{seat.domain}",
         mac=names.container_mac(role, seat.index),
-        addresses=seat.of(role),
+        addresses=seat.roles[role],
     )
 
 
 def _build_router(seat: _Seat, sut_mac: Mac, unassigned: Iterable[Address]) -> RouterPlan:
     """Return the router: it reaches the tenant's addresses of the SUT, and nothing else there."""
-    at_sut = (*(server.ip for server in seat.servers), *unassigned)
+    at_sut = _at_sut(seat, unassigned)
     transits = [family.transit for family in seat.families]
     off_transit = [
         address for address in at_sut if not any(address in transit for transit in transits)
@@ -234,15 +242,14 @@ def _build_router(seat: _Seat, sut_mac: Mac, unassigned: Iterable[Address]) -> R
             name=_LAN,
             mac=names.lan_mac(seat.index),
             addresses=tuple(
-                ip_interface((family.router, family.network.prefixlen)) for family in seat.families
+                _interface(family.router, family.network.prefixlen) for family in seat.families
             ),
         ),
         uplink=Leg(
             name=_UPLINK,
             mac=names.uplink_mac(seat.index),
             addresses=tuple(
-                ip_interface((family.next_hop, family.transit.prefixlen))
-                for family in seat.families
+                _interface(family.next_hop, family.transit.prefixlen) for family in seat.families
             ),
         ),
         routes=(
@@ -263,7 +270,7 @@ def _build_directory(seat: _Seat) -> DirectoryPlan | None:
     password = names.secret(seat.deployment, seat.name, "directory")
     return DirectoryPlan(
         host=f"ldap.{seat.domain}",
-        address=seat.of(Role.LDAP)[0].ip,
+        address=seat.roles[Role.LDAP][0].ip,
         base_dn=base_dn,
         admin=Secret("admin", password),
     )
@@ -275,7 +282,7 @@ def _build_realm(seat: _Seat, realm: str | None) -> RealmPlan | None:
     password = names.secret(seat.deployment, seat.name, "realm")
     return RealmPlan(
         host=f"kdc.{seat.domain}",
-        address=seat.of(Role.KDC)[0].ip,
+        address=seat.roles[Role.KDC][0].ip,
         realm=realm,
         admin=Secret("admin/admin", password),
         services=(f"login/server.{seat.domain}",),

@@ -1,11 +1,12 @@
 """A tenant's DNS records: its own hosts and services forward and back, and what its topology adds.
 
-Names have a final dot; the text of a TXT record stands as it is, without quotes.
+Values are as a zone file has them: names with a final dot, the text of a TXT record in quotes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 
 from testbed.plan.resources import Address, Record
 
@@ -37,11 +38,16 @@ def build_extra(names: Mapping[str, Iterable[Address]]) -> tuple[Record, ...]:
 def _host(owner: str, addresses: Iterable[Address]) -> Iterator[Record]:
     for address in addresses:
         yield _address(owner, address)
-        yield Record(f"{address.reverse_pointer}.", "PTR", owner)
+        yield Record(f"{_texts(address)[1]}.", "PTR", owner)
 
 
 def _address(owner: str, address: Address) -> Record:
-    return Record(owner, "A" if address.version == 4 else "AAAA", str(address))
+    return Record(owner, "A" if address.version == 4 else "AAAA", _texts(address)[0])
+
+
+@lru_cache(maxsize=1024)  # most addresses on tenants' LANs are the same
+def _texts(address: Address) -> tuple[str, str]:
+    return str(address), address.reverse_pointer
 
 
 def _services(
@@ -53,4 +59,4 @@ def _services(
         for protocol in ("udp", "tcp"):
             value = f"0 0 {_KERBEROS_PORT} kdc.{domain}."
             yield Record(f"_kerberos._{protocol}.{domain}.", "SRV", value)
-        yield Record(f"_kerberos.{domain}.", "TXT", realm)
+        yield Record(f"_kerberos.{domain}.", "TXT", f'"{realm}"')
