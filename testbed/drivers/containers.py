@@ -228,6 +228,15 @@ def read_log(client: docker.DockerClient, name: str, *, tail: int = 200) -> str:
     return output.decode(errors="replace")
 
 
+def state(client: docker.DockerClient, name: str) -> str:
+    """Return the state of the container `name`, "missing" when there is none."""
+    with _explained(f"look at container {name!r}"):
+        try:
+            return str(client.containers.get(name).status)
+        except NotFound:
+            return "missing"
+
+
 def states(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, str]:
     """Return the state ("running", "exited"...) of each container of `deployment` by name."""
     return {str(item.name): str(item.status) for item in _list(client, deployment)}

@@ -29,6 +29,7 @@ _START_LIMIT_S = 30
 # reads its configuration again when it runs. Defects ($1...) are for negative controls.
 _START = f"""set -eu
 pid=/run/tenantd.pid
+id -u tenantd >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin tenantd
 chown -R tenantd: /etc/tenantd
 if start-stop-daemon --status --pidfile $pid && [ $# = 0 ]; then
     kill -HUP "$(cat $pid)"

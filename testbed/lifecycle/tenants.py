@@ -10,7 +10,7 @@ import docker
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import containers
 from testbed.drivers.containers import Recipe
-from testbed.errors import TestbedError, WaitTimeoutError
+from testbed.errors import TestbedError
 from testbed.events import Events
 from testbed.plan.resources import ContainerPlan, Plan, Role, TenantPlan
 from testbed.plan.services import (
@@ -54,6 +54,8 @@ def await_health(client: docker.DockerClient, tenant: TenantPlan, container: Con
     """
 
     def healthy() -> bool:
+        if containers.state(client, container.name) != "running":
+            raise TestbedError(f"tenant {tenant.name!r}: {container.role} has ended")
         seen = ask(client, tenant, container)
         if seen:
             raise NotYet(seen)
@@ -62,7 +64,7 @@ def await_health(client: docker.DockerClient, tenant: TenantPlan, container: Con
     what = f"tenant {tenant.name!r}: {container.role} answers"
     try:
         wait_for(healthy, Deadline.after(_HEALTH_LIMIT_S), what=what)
-    except WaitTimeoutError as error:
+    except TestbedError as error:
         tail = containers.read_log(client, container.name, tail=5)
         raise TestbedError(
             f"{error}\n{tail}".rstrip(), hint=f"its log: docker logs {container.name}"

@@ -169,6 +169,11 @@ def user_dn(directory: DirectoryPlan, name: str) -> str:
     return f"uid={escaping.dn_value(name)},{_people_dn(directory)}"
 
 
+def admin_dn(directory: DirectoryPlan) -> str:
+    """Return the distinguished name of the directory's administrator."""
+    return f"cn={escaping.dn_value(directory.admin.name)},{directory.base_dn}"
+
+
 def password_file(user: str) -> str:
     """Return where the client keeps the password of `user`: no newline, readable by root only."""
     return f"{_ETC}/passwords/{quote(user, safe='')}.password"
@@ -246,6 +251,7 @@ def _ldap_files(tenant: TenantPlan) -> Iterator[FileSpec]:
     config = _render(
         "ldap/slapd.conf",
         directory=directory,
+        admin_dn=admin_dn(directory),
         admin_hash=_hashed(tenant, directory.admin),
     )
     entries = _entries(tenant, directory)
@@ -305,7 +311,7 @@ def _hashed(tenant: TenantPlan, secret: Secret) -> str:
 def _ldap_question(directory: DirectoryPlan, endpoint: str) -> Question:
     argv = (
         *("ldapsearch", "-x", "-LLL", "-o", "nettimeout=1", "-H", f"ldap://{endpoint}"),
-        *("-D", directory.admin.name, "-y", _HEALTH_PASSWORD),
+        *("-D", admin_dn(directory), "-y", _HEALTH_PASSWORD),
         *("-s", "base", "-b", _people_dn(directory), "1.1"),
     )
     return Question(argv, answer="dn:")
