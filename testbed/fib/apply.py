@@ -76,6 +76,7 @@ def apply_text(text: str) -> dict[str, object]:
     """
     document = parse_text(text)
     with _locked():
+        _refuse_second_interface(document.interface)
         summary = apply_document(document)
         temporary = _DOCUMENT.with_suffix(".new")
         temporary.write_text(text, "utf-8")
@@ -113,7 +114,7 @@ def apply_document(document: Document) -> dict[str, object]:
         summary["link"] = "up"
     with Rtnetlink(index) as netlink:
         present = read_present(netlink)
-        desired = build_desired(document, present.rules)
+        desired = build_desired(document, index, present.rules)
         difference = compare(desired, present)
         maps = _execute(netlink, desired, difference)
         if maps:
@@ -124,6 +125,16 @@ def apply_document(document: Document) -> dict[str, object]:
             if left:
                 raise StateFailure(f"after the changes the kernel still differs: {left}")
     return summary
+
+
+def _refuse_second_interface(name: str) -> None:
+    if not _DOCUMENT.exists():
+        return
+    former = saved_document().interface
+    if former != name and Path("/sys/class/net", former).exists():
+        raise EnvironmentFailure(
+            f"the FIBs are on interface '{former}'; run 'fibctl detach {former}' first"
+        )
 
 
 def read_present(netlink: Rtnetlink) -> Present:

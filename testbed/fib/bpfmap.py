@@ -100,7 +100,8 @@ class BpfMap:
         """Remove `key` if it is there."""
         self._key.raw = key
         try:
-            _bpf(_DELETE, self._element())
+            # The kernel refuses a deletion that names a value.
+            _bpf(_DELETE, struct.pack("=IxxxxQQQ", self._fd, ctypes.addressof(self._key), 0, 0))
         except OSError as error:
             if error.errno != errno.ENOENT:
                 raise

@@ -36,8 +36,11 @@ def map_key(packed: bytes) -> bytes:
     return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
 
 
-def build_desired(document: Document, present_rules: Iterable[Rule] = ()) -> Desired:
-    """Return what the kernel shall have; blocks of the rule tree stay where `present_rules` are."""
+def build_desired(document: Document, index: int, present_rules: Iterable[Rule] = ()) -> Desired:
+    """Return what the kernel shall have on the interface with that index.
+
+    The blocks of the rule tree stay where `present_rules` have them.
+    """
     present = list(present_rules)
     rules: set[Rule] = set()
     fibs = [fib.id for fib in document.fibs]
@@ -56,7 +59,7 @@ def build_desired(document: Document, present_rules: Iterable[Rule] = ()) -> Des
             for fib in document.fibs
             for entry in fib.neighbours
         },
-        routes={route for fib in document.fibs for route in _routes(document, fib)},
+        routes={route for fib in document.fibs for route in _routes(document, fib, index)},
         rules=rules,
         address_map=_address_map(document),
         state_map={
@@ -106,7 +109,7 @@ def _state(document: Document, fib: Fib) -> int:
     return flags | (bpfmap.HAS_ROUTERS if fib.neighbours else 0)
 
 
-def _routes(document: Document, fib: Fib) -> Iterator[Route]:
+def _routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:
     """Yield the `local` routes of the FIB's own addresses (P1) and those of the document."""
     table = TABLE_BASE + fib.id
     preferred: dict[int, bytes] = {}
@@ -123,6 +126,7 @@ def _routes(document: Document, fib: Fib) -> Iterator[Route]:
             b"",
             source,
             _metric(entry.version),
+            index,
         )
     for route in fib.routes:
         version = route.to.version
@@ -135,6 +139,7 @@ def _routes(document: Document, fib: Fib) -> Iterator[Route]:
             route.via.packed if route.via else b"",
             preferred[version],
             _metric(version),
+            index,
         )
 
 

@@ -76,6 +76,7 @@ class Route(NamedTuple):
     via: bytes
     source: bytes
     metric: int
+    interface: int
 
     @property
     def key(self) -> tuple[int, int, bytes, int, int]:
@@ -155,7 +156,7 @@ def _encode_neighbour(entry: Neighbour, index: int, *, remove: bool) -> _Message
     return _Message(_NEWNEIGH, _CREATE | _REPLACE, body, f"add neighbour {_text(entry.address)}")
 
 
-def _encode_route(entry: Route, index: int, *, remove: bool) -> _Message:
+def _encode_route(entry: Route, *, remove: bool) -> _Message:
     scope = 0
     if entry.family == socket.AF_INET:
         scope = _SCOPE_HOST if entry.kind == LOCAL else 0 if entry.via else _SCOPE_LINK
@@ -177,7 +178,7 @@ def _encode_route(entry: Route, index: int, *, remove: bool) -> _Message:
     body += _attribute(15, _U32.pack(entry.table))
     if entry.prefix_length:
         body += _attribute(1, entry.destination)
-    body += _attribute(4, _U32.pack(index))
+    body += _attribute(4, _U32.pack(entry.interface))
     if entry.via:
         body += _attribute(5, entry.via)
     if entry.metric:
@@ -285,6 +286,7 @@ class Rtnetlink:
                             attributes.get(5, b""),
                             attributes.get(7, b""),
                             _number(attributes.get(6)),
+                            _number(attributes.get(4)),
                         )
                     )
         return found
@@ -329,7 +331,7 @@ class Rtnetlink:
         if isinstance(entry, Neighbour):
             return _encode_neighbour(entry, self._index, remove=remove)
         if isinstance(entry, Route):
-            return _encode_route(entry, self._index, remove=remove)
+            return _encode_route(entry, remove=remove)
         return _encode_rule(entry, remove=remove)
 
     def _run(self, messages: list[_Message], ignored: tuple[int, ...]) -> int:

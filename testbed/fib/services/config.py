@@ -252,7 +252,7 @@ def _ldap(reader: _Reader) -> LdapConfig:
     if config.user_dn and config.user_dn.count("{user}") != 1:
         reader.complain("user_dn", "must contain '{user}' exactly once")
     # Two tenants' settings mixed up would otherwise show only as refused logins.
-    elif not config.user_dn.lower().endswith(f",{config.base_dn.lower()}"):
+    elif config.base_dn and not config.user_dn.lower().endswith(f",{config.base_dn.lower()}"):
         reader.complain("user_dn", f"does not lie under base_dn {config.base_dn!r}")
     reader.finish()
     return config

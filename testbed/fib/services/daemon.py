@@ -62,6 +62,7 @@ class Daemon:
             options.limits.workers, longest_queue=options.limits.longest_queue
         )
         self._dispatcher = Dispatcher(config, scheduler=self._scheduler, log=log)
+        self._ready_file = options.state_directory / "ready.json"
         self._directory = LdapLogin(
             timeout_s=options.limits.ldap_timeout_s,
             socket_fib=fibs.socket_fib,
@@ -89,6 +90,8 @@ class Daemon:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 os.chown(directory, owner.uid, owner.gid)
+        # Of a daemon that was killed. The port is ours, so nobody else's.
+        self._ready_file.unlink(missing_ok=True)
 
     def prepare(self) -> None:
         """Load the libraries that the tenants need, so that no request has to.
@@ -135,6 +138,7 @@ class Daemon:
         self._udp.start()
         self._announce("ready")
         loop.run()
+        self._ready_file.unlink(missing_ok=True)
         self._scheduler.close()
         self._log.write({"event": "end"})
 
@@ -181,10 +185,9 @@ class Daemon:
         if event == "ready":
             sys.stdout.write(json.dumps(line) + "\n")
             sys.stdout.flush()
-        file = self._options.state_directory / "ready.json"
-        draft = file.with_suffix(".new")
+        draft = self._ready_file.with_suffix(".new")
         draft.write_text(json.dumps(line) + "\n", encoding="ascii")
-        draft.replace(file)  # whoever reads it sees all of it
+        draft.replace(self._ready_file)  # whoever reads it sees all of it
         self._log.write(line)
 
     def _facts(self) -> Mapping[str, object]:

@@ -142,4 +142,7 @@ def _judged(config: KerberosConfig, context: Any, answer: bytes | None) -> Outco
 
 
 def _explained(error: Any) -> str:
-    return " ".join(str(error).split())
+    """Say what the mechanism says (the minor status), else what GSS-API itself says."""
+    code, is_major = (error.min_code, False) if error.min_code else (error.maj_code, True)
+    texts = [str(text).strip() for text in error.get_all_statuses(code, is_major)]
+    return "; ".join(text for text in texts if text) or " ".join(str(error).split())
