@@ -182,7 +182,8 @@ def _check_records(case: _Case, domain: str) -> Iterator[Trouble]:
 
 def _check_block(case: _Case, family: FamilyAddresses, topology: Topology) -> Iterator[Trouble]:
     block, keys = family.block, _KEYS[family.version]
-    used = [address for address in (*family.servers, family.next_hop) if address in block]
+    ours = (address for address in (*family.servers, family.next_hop) if address is not None)
+    used = [address for address in ours if address in block]
     key = f"v{family.version}"
     uplink = topology.uplink.v4 if family.version == 4 else topology.uplink.v6
     if used and not (block.version == uplink.version and _within(block, uplink)):
@@ -239,8 +240,8 @@ def _check_lan(case: _Case, family: FamilyAddresses) -> Iterator[Trouble]:
             what = f"{case.title}: {title} address {address} is outside {network}"
             yield Trouble(where, "outside", what, f"use an address inside it: `{path[-1]}:`")
         elif _is_edge(address, network):
-            what = f"{case.title}: {title} address {address} is an edge address of {network}"
-            hint = "use an address that a host can have, neither the first nor an IPv4 net's last"
+            what = f"{case.title}: {title} address {address} is for no host of {network}"
+            hint = "use another: a network's first address and IPv4's last are no host's"
             yield Trouble(where, "edge", what, hint)
         if other != title:
             what = f"{case.title}: {title} address {address} is its {other} address, too"

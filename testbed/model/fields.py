@@ -100,16 +100,16 @@ def _host6(value: Any) -> IPv6Address:
 
 def _require_unicast(address: IPv4Address | IPv6Address) -> None:
     special = (
-        (address.is_unspecified, "unspecified"),
-        (address.is_loopback, "loopback"),
-        (address.is_multicast, "multicast"),
-        (address.is_link_local, "link-local"),
-        (address.version == 4 and (address.is_reserved or address in _THIS_NETWORK), "reserved"),
+        (address.is_unspecified, "an unspecified"),
+        (address.is_loopback, "a loopback"),
+        (address.is_multicast, "a multicast"),
+        (address.is_link_local, "a link-local"),
+        (address.version == 4 and (address.is_reserved or address in _THIS_NETWORK), "a reserved"),
     )
     for holds, kind in special:
         if holds:
             hint = "use a private unicast address"
-            raise wrong("address", f"{address} is a {kind} address", hint)
+            raise wrong("address", f"{address} is {kind} address", hint)
 
 
 _THIS_NETWORK = IPv4Network("0.0.0.0/8")

@@ -157,7 +157,8 @@ class _Reader:
         position = (place.key if is_key or is_unknown else None) or place.position
         what, hint = describe(detail, (*base, *path), place.value)
         code = f"{detail['type']} {path[-1] if path else ''}"
-        self.findings.append(Finding(position, code, what, hint))
+        if (*base, *path) not in self._removed:  # else it is missing because it was wrong
+            self.findings.append(Finding(position, code, what, hint))
         if not is_unknown:
             self._removed.add((*base, *found))
         return found

@@ -121,8 +121,10 @@ def _number_of_servers(value: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, int):
         return value
     if not 1 <= value <= AUTOMATIC_SERVERS:
-        what = f"{value} server addresses do not fit into a tenant's block"
-        hint = f"use 1 to {AUTOMATIC_SERVERS}, or list addresses: `servers: [{{v4: 10.96.0.1}}]`"
+        what = (
+            f"a tenant's block has room for 1 to {AUTOMATIC_SERVERS} server addresses, not {value}"
+        )
+        hint = "use a number in this range, or list addresses: `servers: [{v4: 10.96.0.1}]`"
         raise wrong("servers", what, hint)
     return [{}] * value
 
@@ -190,7 +192,7 @@ class Sut(_Model):
 class Topology(_Model):
     """All of it; a tenant's place in `tenants`, counted from 1, is its index and FIB."""
 
-    name: Name
+    name: Name = "topology"
     description: StrictStr = ""
     uplink: Uplink = Uplink()
     sut: Sut = Sut()
