@@ -16,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 import docker
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound
 
 from testbed.drivers import process
 from testbed.errors import PreflightError, ResourceError
@@ -35,7 +36,14 @@ LABEL = "testbed.image"
 """Label of every image of ours; its value is the role."""
 
 _PACKAGES = ("iproute2", "procps")
-_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/man/*")
+_DPKG_OPTIONS = (
+    # Images are complete or thrown away: no package need be forced to disk, in later builds either.
+    "force-unsafe-io",
+    "path-exclude=/usr/share/doc/*",
+    "path-exclude=/usr/share/info/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/man/*",
+)
 _HOST_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 _HOOKS = (
     # The host's name servers and name are nobody's business; Docker mounts its own.
@@ -44,7 +52,7 @@ _HOOKS = (
     f'! [ -e {_HOST_CERTIFICATES} ] || install -Dm644 {_HOST_CERTIFICATES} "$1{_HOST_CERTIFICATES}"',
 )
 _PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
-_CONTEXT_FILES = ("Dockerfile", "entrypoint")
+_NOT_IN_IMAGES = ("*.j2", "README.md", "*.pyc")
 _TAG_DIGITS = 12
 _LIMIT_S = 900.0
 _TAIL = 15
@@ -59,19 +67,21 @@ class _Recipe:
     name: str
     parent: str
     parent_argument: str
-    files: tuple[tuple[str, bytes], ...]
+    files: tuple[tuple[str, int, bytes], ...]
 
     @property
     def tag(self) -> str:
-        parts = [self.name, self.parent, *(part for file in self.files for part in file)]
+        parts: list[str | bytes] = [self.name, self.parent]
+        for name, mode, content in self.files:
+            parts += [name, oct(mode), content]
         return f"testbed/{self.name}:{store.key_of(parts)[:_TAG_DIGITS]}"
 
     def context(self) -> io.BytesIO:
         output = io.BytesIO()
         with tarfile.open(fileobj=output, mode="w") as archive:
-            for name, content in self.files:
+            for name, mode, content in self.files:
                 member = tarfile.TarInfo(name)
-                member.size, member.mode = len(content), 0o755
+                member.size, member.mode = len(content), mode
                 archive.addfile(member, io.BytesIO(content))
         output.seek(0)
         return output
@@ -103,7 +113,29 @@ def ensure_images(client: docker.DockerClient, cache: Path, events: Events) -> d
         missing = [recipe for recipe in roles.values() if recipe.tag not in present]
         with ThreadPoolExecutor(_BUILDERS) as pool:
             list(pool.map(partial(_build, client, events), missing))
+        _remove_old(client, keep=_KEPT)
     return tags
+
+
+def remove_images(client: docker.DockerClient) -> int:
+    """Remove every image of ours that no container uses; return how many are left."""
+    with _explained("remove images"):
+        _remove_old(client, keep=0)
+        return len(_present(client))
+
+
+def _remove_old(client: docker.DockerClient, *, keep: int) -> None:
+    """Remove our images but the `keep` newest of each role; those in use stay."""
+    for name in (*Role, "base", "rootfs"):  # an image goes only after those that stand on it
+        found = client.api.images(filters={"label": f"{LABEL}={name}"})
+        found.sort(key=lambda image: image["Created"], reverse=True)
+        for image in found[keep:]:
+            for tag in image["RepoTags"] or (image["Id"],):
+                try:
+                    client.api.remove_image(tag)
+                except APIError as error:
+                    if error.status_code != HTTPStatus.CONFLICT:
+                        raise
 
 
 def _foreign_root(client: docker.DockerClient, events: Events) -> str:
@@ -126,9 +158,23 @@ def _foreign_root(client: docker.DockerClient, events: Events) -> str:
 
 
 def _recipe(name: str, parent: str, argument: str) -> _Recipe:
-    paths = [TENANTS / name / file for file in _CONTEXT_FILES]
-    files = tuple((path.name, path.read_bytes()) for path in paths if path.is_file())
-    return _Recipe(name, parent, argument, files)
+    root = TENANTS / name
+    paths = [
+        path
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and not any(path.match(pattern) for pattern in _NOT_IN_IMAGES)
+    ]
+    files = (
+        # What git keeps of a mode: the rest is the umask of whoever checked out.
+        (str(path.relative_to(root)), 0o755 if os.access(path, os.X_OK) else 0o644, path)
+        for path in paths
+    )
+    return _Recipe(
+        name,
+        parent,
+        argument,
+        tuple((place, mode, path.read_bytes()) for place, mode, path in files),
+    )
 
 
 def _present(client: docker.DockerClient) -> set[str]:
@@ -141,7 +187,7 @@ def _root_key() -> str:
     etc = Path("/etc")
     sources = [etc / "apt/sources.list", *sorted((etc / "apt/sources.list.d").glob("*"))]
     state = [path.read_bytes() for path in (*sources, etc / "debian_version") if path.is_file()]
-    recipe = (apt.RELEASE, platform.machine(), *_PACKAGES, *_LEFT_OUT, *_HOOKS)
+    recipe = (apt.RELEASE, platform.machine(), *_PACKAGES, *_DPKG_OPTIONS, *_HOOKS)
     return store.key_of([*recipe, *state])
 
 
@@ -162,12 +208,12 @@ def _import_root(client: docker.DockerClient, tag: str, cache: Path, events: Eve
 
 
 def _unpack(events: Events, directory: Path) -> None:
-    left_out = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
-    hooks = [f"--customize-hook={hook}" for hook in _HOOKS]
     # fmt: off
     argv = [
         "mmdebstrap", "--quiet", "--mode=root", "--variant=apt", "--format=tar",
-        f"--include={','.join(_PACKAGES)}", *left_out, *hooks, *apt.fetch_options(),
+        f"--include={','.join(_PACKAGES)}", *apt.fetch_options(),
+        *(f"--dpkgopt={option}" for option in _DPKG_OPTIONS),
+        *(f"--customize-hook={hook}" for hook in _HOOKS),
         apt.RELEASE, str(directory / "rootfs.tar"), "-",
     ]
     # fmt: on
