@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from .config import KerberosConfig, LdapConfig, Method, Tenant
@@ -19,9 +19,7 @@ from .resolve import Resolved, ResolveError
 class Directory(Protocol):
     """Proves passwords at an LDAP server."""
 
-    def login(
-        self, config: LdapConfig, addresses: Sequence[str], user: str, password: str
-    ) -> Outcome:
+    def login(self, config: LdapConfig, user: str, password: str) -> Outcome:
         """Judge the password."""
 
 
@@ -128,13 +126,7 @@ class Answerer:
         if seen.method is Method.KERBEROS and tenant.kerberos is not None:
             return self._realm.login(tenant.kerberos, request.user, request.password)
         assert tenant.ldap is not None  # noqa: S101 - offers() said so; for the type checker
-        addresses = self._directory_addresses(tenant.ldap, seen)
-        return self._directory.login(tenant.ldap, addresses, request.user, request.password)
-
-    def _directory_addresses(self, ldap: LdapConfig, seen: _Seen) -> tuple[str, ...]:
-        if seen.resolved is not None and seen.resolved.name == ldap.host:
-            return seen.resolved.addresses
-        return self._resolve(ldap.host).addresses
+        return self._directory.login(tenant.ldap, request.user, request.password)
 
 
 class _Seen:

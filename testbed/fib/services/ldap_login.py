@@ -1,21 +1,23 @@
 """Proves a password by a simple bind at the tenant's directory, with unmodified libldap.
 
-Every login has a connection of its own, opened in the calling thread and so in its FIB. libldap is
-given the addresses our own look-up found, not the name: it holds one process-wide lock while it
-calls getaddrinfo (`ldap_int_resolv_mutex`, libldap 2.5 os-ip.c), so one tenant's dead DNS would
-stop all others' logins.
+Every login has a connection of its own, opened by libldap in the calling thread and so in its FIB;
+the look-up of the host that libldap makes for itself is in that FIB too. libldap (2.5) holds no lock
+of the process while it resolves or waits, so a tenant's dead DNS or directory stops only the
+thread that asks it.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from .config import LdapConfig
-from .outcome import Endpoint, Outcome, ServerSeen, accepted, failed, refused
+from .outcome import Outcome, ServerSeen, accepted, failed, refused
+from .sockets import endpoint
 
 
 class LdapLogin:
@@ -46,9 +48,7 @@ class LdapLogin:
         os.environ["LDAPNOINIT"] = "1"
         import ldap  # noqa: F401, PLC0415 - absent on hosts that only run the unit tests
 
-    def login(
-        self, config: LdapConfig, addresses: Sequence[str], user: str, password: str
-    ) -> Outcome:
+    def login(self, config: LdapConfig, user: str, password: str) -> Outcome:
         """Bind as `user` and ask the directory who we are then."""
         import ldap  # noqa: PLC0415
         import ldap.dn  # noqa: PLC0415
@@ -58,7 +58,7 @@ class LdapLogin:
         if not password and not self._allow_empty_password:
             return refused("empty password: an unauthenticated bind is not a login")
         user_dn = config.user_dn.replace("{user}", ldap.dn.escape_dn_chars(user))
-        uri = " ".join(f"ldap://{_bracketed(address)}:{config.port}" for address in addresses)
+        uri = f"ldap://{config.host}:{config.port}"
         try:
             if self._reuse_connection:
                 with self._shared_lock:
@@ -76,9 +76,9 @@ class LdapLogin:
             ldap.BUSY,
             ldap.UNAVAILABLE,
         ) as error:
-            return failed(f"ldap at {uri}: {_explained(error)}", is_unavailable=True)
+            return failed(f"{uri}: {_explained(error)}", is_unavailable=True)
         except ldap.LDAPError as error:
-            return failed(f"ldap at {uri}: {_explained(error)}")
+            return failed(f"{uri}: {_explained(error)}")
 
     def _connection(self, uri: str) -> Any:
         import ldap  # noqa: PLC0415
@@ -99,7 +99,9 @@ class LdapLogin:
         is_defective = self._allow_empty_password and not password
         try:
             # The defect binds as nobody, which every directory allows, and takes that for a login.
-            connection.simple_bind_s("" if is_defective else user_dn, password)
+            message = connection.simple_bind("" if is_defective else user_dn, password)
+            self._limit_reads(connection)
+            connection.result(message)
         except (
             ldap.INVALID_CREDENTIALS,
             ldap.INVALID_DN_SYNTAX,
@@ -118,17 +120,30 @@ class LdapLogin:
             return refused(f"bound as {identity!r}, not as {user_dn!r}", server=server)
         return accepted(identity.removeprefix("dn:"), server=server)
 
-    def _server(self, connection: Any) -> ServerSeen:
-        """Ask the kernel about libldap's socket, through a descriptor of our own."""
-        with socket.socket(fileno=os.dup(connection.fileno())) as sock:
-            local, peer = sock.getsockname(), sock.getpeername()
-            return ServerSeen(
-                Endpoint(local[0], local[1]), Endpoint(peer[0], peer[1]), self._socket_fib(sock)
-            )
+    def _limit_reads(self, connection: Any) -> None:
+        """End a read in the middle of a message too: libldap's timeouts end only whole waits.
+
+        A server that sends half a message and stops would hold the thread for as long as it likes
+        (seen with 2.5.13). A receive timeout of the socket makes libldap look at its own.
+        """
+        whole_s = int(self._timeout_s)
+        limit = struct.pack("@ll", whole_s, int((self._timeout_s - whole_s) * 1e6))
+        with _socket_of(connection) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+
+    def _server(self, connection: Any) -> ServerSeen | None:
+        """Ask the kernel about libldap's socket."""
+        try:
+            with _socket_of(connection) as sock:
+                local, peer = endpoint(sock.getsockname()), endpoint(sock.getpeername())
+                return ServerSeen(local, peer, self._socket_fib(sock))
+        except OSError:  # the server has hung up: the verdict stands without this evidence
+            return None
 
 
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+def _socket_of(connection: Any) -> socket.socket:
+    """Return libldap's socket by a descriptor of our own, to be closed by the caller."""
+    return socket.socket(fileno=os.dup(connection.fileno()))
 
 
 def _is_same_dn(identity: str, user_dn: str) -> bool:
