@@ -117,7 +117,7 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One DNS record with its owner as a full name: `a.test.`, `A`, `192.168.0.1`."""
+    """One DNS record as a zone file has it: `a.test.`, `A`, `192.168.0.1`; texts are in quotes."""
 
     owner: str
     type: str

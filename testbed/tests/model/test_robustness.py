@@ -74,7 +74,7 @@ def check(text: str) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(data)
@@ -85,13 +85,13 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> Non
 @given(
     st.text(alphabet=st.sampled_from("abt: \n-{}[],&*!|>'\"%@`#?~0.\t\\\x85\u2028"), max_size=60)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_yaml_like_text(text: str) -> None:
     check(text)
 
 
 @given(trees)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_tree(tree: object) -> None:
     check(json.dumps(tree))
 
@@ -99,7 +99,7 @@ def test_any_tree(tree: object) -> None:
 @given(
     st.fixed_dictionaries({"tenants": st.dictionaries(st.sampled_from(KEYS), trees, max_size=4)})
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_tenants(tree: object) -> None:
     check(json.dumps(tree))
 
@@ -147,7 +147,7 @@ def places(tree: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @given(st.sampled_from(places(base())), trees)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_value_in_any_place(path: tuple[Any, ...], value: object) -> None:
     tree: Any = base()
     node = tree
@@ -162,7 +162,7 @@ def test_any_value_in_any_place(path: tuple[Any, ...], value: object) -> None:
     st.integers(0, 12),
     st.text(st.sampled_from("abc:{}[]-#'\"&*!\n 0\t\x00\ud800"), max_size=4),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_slip_of_the_pen(start: int, length: int, text: str) -> None:
     check(PROPOSAL[:start] + text + PROPOSAL[start + length :])
 
