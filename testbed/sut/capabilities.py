@@ -20,6 +20,7 @@ THREAD = "FIB per thread, inherited by threads and forks"
 EXTENSIONS = (LISTENER, ADDRESS, THREAD)
 
 _OLDEST_KERNEL = (6, 1)
+_OLDEST_PYTHON = (3, 11)
 
 QUESTION = r"""
 fact() { printf '%s=%s\n' "$1" "$2"; }
@@ -35,8 +36,7 @@ Linux)
     present btf /sys/kernel/btf/vmlinux
     present cgroup2 /sys/fs/cgroup/cgroup.controllers
     fact bpffs "$(awk '$2 == "/sys/fs/bpf" { print $3 }' /proc/mounts)"
-    fact python "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
-    fact pyroute2 "$(python3 -c 'import pyroute2; print("yes")' 2>/dev/null)"
+    fact python "$(python3 -ISc 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)"
     fact tc "$(PATH=$PATH:/sbin:/usr/sbin command -v tc)"
     present interface "/sys/class/net/$1"
     ;;
@@ -122,8 +122,8 @@ def _linux_lacks(facts: Facts) -> list[str]:
         lacks.append("the ssh user is not root")
     if not facts["python"]:
         lacks.append("no python3")
-    elif facts["pyroute2"] != "yes":
-        lacks.append("no python3-pyroute2")
+    elif tuple(map(int, facts["python"].split("."))) < _OLDEST_PYTHON:
+        lacks.append(f"python3 is {facts['python']}, older than 3.11")
     if not facts["tc"]:
         lacks.append("no tc (iproute2)")
     return lacks

@@ -24,6 +24,7 @@ _LOAD_LIMIT_S = 120.0
 
 GUEST_ROOT = "/opt/fib"
 COMMAND = "/usr/local/bin/fibctl"
+_STAMP = f"{GUEST_ROOT}/version"
 
 # No FIB at all: applying it attaches the programs and sets the kernel up, which a snapshot keeps.
 _EMPTY_STATE = {
@@ -79,12 +80,19 @@ class Extension:
             shipped[f"{GUEST_ROOT}/bpf/{path.name}"] = GuestFile(path.read_bytes(), mode)
         return shipped
 
-    def install(self, channel: Channel, built: Path, interface: str) -> None:
-        """Ship everything into the guest and attach the programs to `interface`."""
-        channel.put(self.files(built))
+    def install(self, channel: Channel, built: Path) -> None:
+        """Ship everything into the guest; programs that are attached stay as they are."""
+        channel.put({**self.files(built), _STAMP: GuestFile(self.key.encode())})
         # Compiled once here, not again by each process after each restore.
-        channel.run(
-            ["python3", "-m", "compileall", "-q", f"{GUEST_ROOT}/fib"], timeout_s=_LOAD_LIMIT_S
-        )
+        compiling = ["python3", "-m", "compileall", "-q", f"{GUEST_ROOT}/fib"]
+        channel.run(compiling, timeout_s=_LOAD_LIMIT_S)
+
+    def ensure_installed(self, channel: Channel, built: Path) -> None:
+        """Ship everything unless it is there already."""
+        if channel.run(["cat", _STAMP], check=False).stdout != self.key:
+            self.install(channel, built)
+
+    def load(self, channel: Channel, interface: str) -> None:
+        """Attach the programs to `interface` and set the kernel up, with no FIB yet."""
         empty = json.dumps({**_EMPTY_STATE, "interface": interface})
         channel.run([COMMAND, "apply"], stdin=empty, timeout_s=_LOAD_LIMIT_S)

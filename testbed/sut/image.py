@@ -68,6 +68,10 @@ _OUR_TEXTS = {
     "etc/hostname": "sut\n",
     "etc/hosts": "127.0.0.1 localhost sut\n::1 localhost\n",
     "etc/fstab": "",
+    # Commands over ssh run in the login shell, and under emulation dash starts twice as fast as
+    # bash; people get bash.
+    "root/.profile": "case $- in *i*) exec bash -l ;; esac\n",
+    "root/.bash_profile": ". ~/.bashrc\n",
 }
 # Each has its own copy of every start's work in it: packages' own host keys, apt's lists.
 _UNWANTED = ("etc/ssh/ssh_host_*", "var/lib/apt/lists/*", "var/cache/apt/*", "vmlinuz*", "initrd*")
@@ -191,6 +195,7 @@ def _add_files(guest: Mapping[str, str], root: Path) -> None:
         path.unlink(missing_ok=True)  # it may be a link that leads out of the image
         path.write_text(text)
         path.chmod(mode)
+    run(["chroot", str(root), "usermod", "--shell", "/bin/sh", "root"])
     init = root / "sbin/init"
     init.unlink(missing_ok=True)
     init.symlink_to("/usr/bin/busybox")

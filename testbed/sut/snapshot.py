@@ -174,7 +174,8 @@ class Snapshots:
         run([*copy, str(base.memory), str(base.disk), str(snapshot.directory)])
 
         def install(channel: Channel) -> None:
-            extension.install(channel, built, DATA_NIC)
+            extension.install(channel, built)
+            extension.load(channel, DATA_NIC)
             channel.run(["sync"])
 
         self._make(workshop, snapshot, base.state, install)

@@ -17,7 +17,7 @@ _LONGEST_SOCKET = 103 - 17
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Where to log in and how. Without a key, ssh's own configuration of the user decides."""
+    """Where to log in and how; `options` are further ones for ssh, in ssh_config(5)'s form."""
 
     address: str
     port: int
@@ -25,6 +25,7 @@ class Account:
     key: Path | None = None
     known_hosts: Path | None = None
     key_alias: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 def ssh_config(account: Account, socket: Path) -> str:
@@ -67,7 +68,7 @@ def ssh_config(account: Account, socket: Path) -> str:
         ]
     if account.key_alias:
         options.append(("HostKeyAlias", account.key_alias))
-    return _section(options)
+    return _section([*options, *account.options])
 
 
 def _section(options: Iterable[tuple[str, str]]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from testbed.deadline import Deadline
 from testbed.errors import ResourceError, TestbedError
@@ -32,6 +32,7 @@ from testbed.sut.snapshot import (
 
 _ANSWER_LIMIT_S = 30.0
 _APPLY_LIMIT_S = 300.0
+_FACTS = ("/proc/sys/kernel/osrelease", "/proc/uptime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +94,18 @@ class LinuxVm:
             "snapshot": snapshots.key(extension),
             "accelerator": accelerator.value,
         }
-        health = self.health()
-        if health.ok and self._read_mark() == mark:
+        health, found = self._examine()
+        if health.ok and found == mark:
             events.note("SUT runs", health.detail)
             return
         self.stop()
         snapshot = snapshots.obtain(extension, self._workshop, events)
         with events.step("restore the SUT"):
             self._restore(image, hardware, snapshot, mark)
-            self._verify()
-        events.note("SUT runs", self.health().detail)
+            health = self.health()
+            if not health.ok:
+                raise ResourceError(f"the restored SUT is not healthy: {health.detail}")
+        events.note("SUT runs", health.detail)
 
     def _restore(
         self, image: ImageFiles, hardware: Hardware, snapshot: Snapshot, mark: dict[str, str]
@@ -121,11 +124,6 @@ class LinuxVm:
         self.channel.configure(account(image, self._vm.ssh_address))
         self.channel.open()
 
-    def _verify(self) -> None:
-        health = self.health()
-        if not health.ok:
-            raise ResourceError(f"the restored SUT is not healthy: {health.detail}")
-
     def stop(self) -> None:
         """End the VM, and one that was being saved. Its disk and memory are thrown away."""
         self.channel.close()
@@ -141,27 +139,26 @@ class LinuxVm:
 
     def health(self) -> Health:
         """Ask QEMU and, through ssh, the guest."""
+        return self._examine()[0]
+
+    def _examine(self) -> tuple[Health, Mapping[str, str]]:
+        """Return the health and the mark that the last step of a start leaves in the guest."""
         if not self.is_running():
-            return Health(ok=False, detail="not running")
+            return Health(ok=False, detail="not running"), {}
         try:
             if not self._machine.is_running():
-                return Health(ok=False, detail="QEMU has stopped its processors")
-            mark = self._read_mark()
-            if mark.get("deployment") != self.plan.deployment:
-                return Health(ok=False, detail="started, and never finished")
-            told = self.channel.run(["cat", "/proc/sys/kernel/osrelease", "/proc/uptime"]).stdout
+                return Health(ok=False, detail="QEMU has stopped its processors"), {}
+            finished = self.channel.run(["cat", *_FACTS, MARK], check=False)
         except TestbedError as error:
-            return Health(ok=False, detail=error.message)
-        kernel, uptime, *_ = told.split()
-        accelerator = str(mark.get("accelerator", ""))
-        detail = f"Linux {kernel} under {accelerator.upper()}, up {float(uptime):.0f} s"
-        return Health(ok=True, detail=detail, accel=accelerator, kernel=kernel)
-
-    def _read_mark(self) -> dict[str, Any]:
-        """Return the mark that the last step of a start leaves in the guest."""
-        finished = self.channel.run(["cat", MARK], check=False)
-        mark: dict[str, Any] = json.loads(finished.stdout) if finished.stdout else {}
-        return mark
+            return Health(ok=False, detail=error.message), {}
+        kernel, uptime, *rest = finished.stdout.splitlines()
+        mark: dict[str, str] = json.loads(rest[0]) if rest else {}
+        if mark.get("deployment") != self.plan.deployment:
+            return Health(ok=False, detail="started, and never finished", kernel=kernel), mark
+        accelerator = mark["accelerator"]
+        up_s = float(uptime.split()[0])
+        detail = f"Linux {kernel} under {accelerator.upper()}, up {up_s:.0f} s"
+        return Health(ok=True, detail=detail, accel=accelerator, kernel=kernel), mark
 
     def capabilities(self) -> tuple[Capability, ...]:
         """Ask the guest, as any other machine is asked."""
