@@ -196,8 +196,11 @@ def test_on_the_link_without_a_known_neighbour() -> None:
     assert expected_arrival(PROPOSAL, ALPHA, free) == Lost(Loss.NOBODY)
 
 
-def test_groups_are_not_for_tenants() -> None:
-    assert lookup(PROPOSAL, ALPHA.fib, ip_address("224.0.0.1")) == Refused(Errno.ENETUNREACH)
+def test_groups_are_not_for_tenants_whatever_their_routes() -> None:
+    plan = plan_of('tenants: {alpha: {routes: [{to: 0.0.0.0/0}, {to: "::/0"}]}}')
+    assert isinstance(lookup(plan, FibId(1), ip_address("203.0.113.1")), Forwarded)
+    for group in ("224.0.0.1", "ff0e::1"):
+        assert lookup(plan, FibId(1), ip_address(group)) == Refused(Errno.ENETUNREACH)
 
 
 def test_where_a_packet_is_lost_before_the_sut() -> None:
