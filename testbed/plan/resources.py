@@ -57,7 +57,7 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A permanent neighbour entry: nobody has to ask by ARP or neighbour discovery (27 ms at 4,000 tenants)."""
+    """A permanent neighbour entry: no ARP or neighbour discovery (27 ms at 4,000 tenants)."""
 
     address: Address
     mac: Mac
