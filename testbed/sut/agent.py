@@ -1,4 +1,4 @@
-"""The host's side of the guest agent (guest/agent): one JSON object a line on a serial port."""
+"""The host's side of the guest agent (guest/agent.py): one JSON object a line on a serial port."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from testbed.deadline import Deadline, NotYet, wait_for
-from testbed.errors import GuestError, WaitTimeoutError
+from testbed.errors import GuestError, ResourceError, WaitTimeoutError
 from testbed.sut.qmp import connect_socket
 
 MARK = "/run/testbed/mark"
@@ -54,7 +54,8 @@ class Agent:
         """Wait until the agent starts (not for a restored VM, whose agent is long there).
 
         Raises:
-            WaitTimeoutError: when it does not in time, or QEMU ends.
+            WaitTimeoutError: when it does not in time.
+            ResourceError: when QEMU ends.
         """
         for line in self._lines(deadline, what="the SUT's start"):
             if line.get("ready"):
@@ -106,15 +107,20 @@ class Agent:
         """Send `request` and return its answer.
 
         Raises:
-            WaitTimeoutError: when there is none in time, or QEMU ends.
+            WaitTimeoutError: when there is none in time.
+            ResourceError: when QEMU ends.
             GuestError: with the guest's traceback, when it failed there.
         """
+        what = "the guest agent's answer"
         number = secrets.token_hex(8)
         # The first newline ends what a client that was killed may have left unfinished.
         line = b"\n" + json.dumps({**request, "id": number}).encode() + b"\n"
         self._connection.settimeout(max(deadline.left_s, 0.001))
-        self._connection.sendall(line)
-        for answer in self._lines(deadline, what="the guest agent's answer"):
+        try:
+            self._connection.sendall(line)
+        except OSError as error:
+            raise ResourceError(f"{what}: QEMU ended ({error})") from error
+        for answer in self._lines(deadline, what=what):
             if answer.get("id") == number:
                 break
         if "error" in answer:
@@ -132,13 +138,14 @@ class Agent:
             self._connection.settimeout(max(deadline.left_s, 0.001))
             try:
                 received = self._connection.recv(4096)
-            except TimeoutError:
-                received = b""
-                reason = f"not within {deadline.limit_s:g} s"
-            else:
-                reason = "QEMU ended"
+            except TimeoutError as error:
+                raise WaitTimeoutError(
+                    f"{what}: not within {deadline.limit_s:g} s, last seen: {self._buffer!r}"
+                ) from error
+            except OSError as error:
+                raise ResourceError(f"{what}: QEMU ended ({error})") from error
             if not received:
-                raise WaitTimeoutError(f"{what}: {reason}, last seen: {self._buffer!r}")
+                raise ResourceError(f"{what}: QEMU ended, last seen: {self._buffer!r}")
             self._buffer += received
 
 

@@ -56,7 +56,7 @@ _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/us
 
 # From guest/ to the guest, with permissions.
 _OUR_FILES = {
-    "agent": ("usr/local/lib/testbed/agent", 0o644),
+    "agent.py": ("usr/local/lib/testbed/agent.py", 0o644),
     "boot": ("usr/local/lib/testbed/boot", 0o755),
     "inittab": ("etc/inittab", 0o644),
     "krb5.conf": ("etc/krb5.conf", 0o644),

@@ -88,7 +88,7 @@ class Qmp:
             line = self._lines.readline()
         except OSError as error:
             raise ResourceError(f"QEMU does not answer: {error}") from error
-        if not line:
+        if not line.endswith(b"\n"):
             raise ResourceError("QEMU hung up")
         answer: dict[str, Any] = json.loads(line)
         return answer

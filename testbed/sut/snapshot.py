@@ -122,15 +122,9 @@ class Snapshots:
 
     @property
     def _machine_key(self) -> str:
-        return store.key_of(
-            [
-                self.image.key,
-                run([qemu.BINARY, "--version"]).stdout,
-                host_processor(_CPUINFO.read_text()),
-                *qemu.machine_arguments(self.hardware),
-                *qemu.device_arguments(),
-                DATA_NIC,
-            ]
+        version = run([qemu.BINARY, "--version"]).stdout
+        return machine_key(
+            self.image.key, version, host_processor(_CPUINFO.read_text()), self.hardware
         )
 
     def key(self, extension: Extension) -> str:
@@ -218,6 +212,12 @@ class Snapshots:
         finally:
             channel.close()
             machine.quit()
+
+
+def machine_key(image_key: str, qemu_version: str, processor: str, hardware: Hardware) -> str:
+    """Return what tells a booted machine from any other."""
+    arguments = [*qemu.machine_arguments(hardware), *qemu.device_arguments()]
+    return store.key_of([image_key, qemu_version, processor, DATA_NIC, *arguments])
 
 
 def create_overlay(base: Path, base_format: str, overlay: Path) -> None:

@@ -1,0 +1,1 @@
+"""Files of the SUT's image; README.md tells which is which."""

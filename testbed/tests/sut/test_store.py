@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import ResourceError
+from testbed.sut import store
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def write(directory: Path) -> None:
+    (directory / "content").write_text("built")
+
+
+def test_directory_is_built_once(tmp_path: Path) -> None:
+    builds = []
+
+    def build(directory: Path) -> None:
+        builds.append(directory)
+        write(directory)
+
+    for _ in range(2):
+        found = store.obtain(tmp_path / "family/key", build, limit_s=1)
+        assert (found / "content").read_text() == "built"
+    assert len(builds) == 1
+
+
+def test_two_builds_of_one_key_are_told_apart(tmp_path: Path) -> None:
+    first = store.build_id(store.obtain(tmp_path / "a/key", write, limit_s=1))
+    second = store.build_id(store.obtain(tmp_path / "b/key", write, limit_s=1))
+    assert first != second
+
+
+def test_failed_build_leaves_nothing_that_could_be_used(tmp_path: Path) -> None:
+    def fail(directory: Path) -> None:
+        write(directory)
+        raise ValueError("half-way")
+
+    with pytest.raises(ValueError, match="half-way"):
+        store.obtain(tmp_path / "key", fail, limit_s=1)
+    assert not (tmp_path / "key").exists()
+
+
+def build_and_die(directory: Path) -> None:
+    write(directory)
+    os._exit(9)
+
+
+def obtain_and_die(directory: Path) -> None:
+    store.obtain(directory, build_and_die, limit_s=1)
+
+
+def test_build_that_was_killed_is_started_afresh(tmp_path: Path) -> None:
+    process = SPAWN.Process(target=obtain_and_die, args=(tmp_path / "key",))
+    process.start()
+    process.join()
+    assert process.exitcode == 9
+    assert not (tmp_path / "key").exists()
+
+    def build(directory: Path) -> None:
+        assert not list(directory.iterdir())
+        write(directory)
+
+    assert (store.obtain(tmp_path / "key", build, limit_s=1) / "content").exists()
+
+
+def hold(directory: Path, held: Event, done: Event) -> None:
+    with store.locked(directory, limit_s=1):
+        held.set()
+        done.wait(20)
+
+
+def test_who_waits_too_long_for_another_builder_is_told(tmp_path: Path) -> None:
+    held, done = SPAWN.Event(), SPAWN.Event()
+    process = SPAWN.Process(target=hold, args=(tmp_path / "key", held, done))
+    process.start()
+    assert held.wait(20)
+    with pytest.raises(ResourceError, match="built by another process"):
+        store.obtain(tmp_path / "key", write, limit_s=0.05)
+    done.set()
+    process.join()
+
+
+def test_pruning_keeps_what_was_asked_for_last(tmp_path: Path) -> None:
+    for number, key in enumerate(("old", "older", "new", "newer")):
+        directory = store.obtain(tmp_path / key, write, limit_s=1)
+        os.utime(directory, (number, number))
+    (tmp_path / "dead.partial").mkdir()
+    store.prune(tmp_path, keep=2)
+    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"new", "newer"}
+
+
+def test_pruning_spares_what_is_being_built(tmp_path: Path) -> None:
+    held, done = SPAWN.Event(), SPAWN.Event()
+    (tmp_path / "key.partial").mkdir()
+    process = SPAWN.Process(target=hold, args=(tmp_path / "key", held, done))
+    process.start()
+    assert held.wait(20)
+    store.prune(tmp_path, keep=0)
+    assert (tmp_path / "key.partial").is_dir()
+    done.set()
+    process.join()
+
+
+def test_keys_tell_trees_apart_by_names_and_contents(tmp_path: Path) -> None:
+    trees = {"a": ("x", "1"), "b": ("x", "2"), "c": ("y", "1")}
+    keys = set()
+    for tree, (name, content) in trees.items():
+        (tmp_path / tree).mkdir()
+        (tmp_path / tree / name).write_text(content)
+        keys.add(store.key_of(store.tree_parts(tmp_path / tree)))
+    assert len(keys) == 3
+
+
+def test_byte_code_does_not_change_a_trees_key(tmp_path: Path) -> None:
+    (tmp_path / "module.py").write_text("")
+    before = store.key_of(store.tree_parts(tmp_path))
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__/module.pyc").write_text("")
+    assert store.key_of(store.tree_parts(tmp_path)) == before
