@@ -1,3 +1,3 @@
 """Loads the testbed's pytest plugin, and nothing more."""
 
-pytest_plugins: list[str] = []
+pytest_plugins = ["testbed.pytest_plugin"]

@@ -14,8 +14,8 @@ import docker
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import containers
-from testbed.errors import TestbedError, WaitTimeoutError
-from testbed.plan.daemon import daemon_config, keytab_path
+from testbed.errors import TestbedError
+from testbed.plan.daemon import KEYTABS, daemon_config, keytab_path
 from testbed.plan.resources import Plan, Role
 from testbed.plan.services import KEYTAB
 from testbed.sut.channel import GuestFile
@@ -25,8 +25,8 @@ CONFIG = "/etc/tenantd/config.json"
 LOG = "/var/log/tenantd.log"
 _READY = "/run/tenantd/ready.json"
 _START_LIMIT_S = 30
-# One command, since each costs a round trip: keytabs become the daemon's own, then it starts, or
-# reads its configuration again when it runs. Defects ($1...) are for negative controls.
+# One command, since each costs a round trip: the daemon starts, or reads its configuration again
+# when it runs. Defects ($1...) are for negative controls.
 _START = f"""set -eu
 pid=/run/tenantd.pid
 id -u tenantd >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin tenantd
@@ -40,16 +40,27 @@ rm -f {_READY}
 start-stop-daemon --start --background --make-pidfile --pidfile $pid --output {LOG} \
     --chdir /opt/fib --exec /usr/bin/python3 -- -m fib.services.tenantd --config {CONFIG} "$@"
 """
-_ASK = f"""start-stop-daemon --status --pidfile /run/tenantd.pid && cat {_READY}"""
+_ASK = (
+    f"start-stop-daemon --status --pidfile /run/tenantd.pid || exit; cat {_READY} 2>/dev/null || :"
+)
 
 
-def ensure(client: docker.DockerClient, plan: Plan, sut: Sut) -> None:
-    """Give the daemon its tenants and keys, and start it unless it runs; wait until it serves.
+def ensure(plan: Plan, sut: Sut) -> None:
+    """Give the daemon its tenants, and start it unless it runs; wait until it serves.
 
     Raises:
         TestbedError: when it does not serve in time, with its last words.
     """
     config = daemon_config(plan).encode()
+    sut.channel.put({CONFIG: GuestFile(config, 0o600)})
+    start(sut, hashlib.sha256(config).hexdigest())
+
+
+def give_keys(client: docker.DockerClient, plan: Plan, sut: Sut) -> None:
+    """Give the daemon the keys that the tenants' KDCs have made for it; it reads them at each use.
+
+    Apart from `ensure`, since the daemon takes longer to start than the KDCs.
+    """
     keytabs = {
         keytab_path(tenant): GuestFile(
             containers.read_file(client, tenant.container(Role.KDC).name, KEYTAB), 0o600
@@ -57,8 +68,9 @@ def ensure(client: docker.DockerClient, plan: Plan, sut: Sut) -> None:
         for tenant in plan.tenants
         if tenant.realm
     }
-    sut.channel.put({CONFIG: GuestFile(config, 0o600), **keytabs})
-    start(sut, hashlib.sha256(config).hexdigest())
+    if keytabs:
+        sut.channel.put(keytabs)
+        sut.channel.run(["chown", "-R", "tenantd:", KEYTABS])
 
 
 def start(sut: Sut, config_hash: str, *defects: str) -> None:
@@ -68,13 +80,15 @@ def start(sut: Sut, config_hash: str, *defects: str) -> None:
 
     def serving() -> bool:
         ready = _ready(sut)
+        if ready is None:
+            raise TestbedError("the daemon ended at once")
         if ready.get("config_sha256") != config_hash:
             raise NotYet(ready or "no ready file")
         return True
 
     try:
         wait_for(serving, Deadline.after(_START_LIMIT_S), what="the daemon serves")
-    except WaitTimeoutError as error:
+    except TestbedError as error:
         tail = sut.channel.run(["tail", "-n", "5", LOG], check=False).stdout
         hint = "its log: testbed logs daemon"
         raise TestbedError(f"{error}\n{tail}".rstrip(), hint=hint) from error
@@ -91,17 +105,17 @@ def restart(plan: Plan, sut: Sut, *defects: str) -> None:
 def problem(sut: Sut, plan: Plan) -> str:
     """Return what is wrong with the daemon, empty when it serves this plan."""
     ready = _ready(sut)
-    if not ready:
+    if ready is None:
         return "not running"
     if ready.get("config_sha256") != hashlib.sha256(daemon_config(plan).encode()).hexdigest():
         return "serves another configuration"
     return ""
 
 
-def _ready(sut: Sut) -> Mapping[str, object]:
-    """Return what the daemon says of itself, empty when it does not run."""
+def _ready(sut: Sut) -> Mapping[str, object] | None:
+    """Return what the daemon says of itself: nothing before it serves, None when it has ended."""
     answer = sut.channel.run(["sh", "-c", _ASK], check=False)
     if answer.returncode != 0:
-        return {}
-    ready: Mapping[str, object] = json.loads(answer.stdout)
+        return None
+    ready: Mapping[str, object] = json.loads(answer.stdout or "{}")
     return ready

@@ -1,8 +1,8 @@
 """Brings a topology up: records its id, then makes whatever of its plan is missing.
 
 Every step looks first and is repeated harmlessly, so the same code starts, repairs and confirms a
-deployment; Ctrl-C and SIGKILL need no handler. Two branches run side by side and meet at the
-daemon: links and SUT, images and tenants' services.
+deployment; Ctrl-C and SIGKILL need no handler. Two branches run side by side: the SUT with its FIBs
+and its daemon, and the tenants' images, links and services. They meet at the daemon's keys.
 """
 
 from __future__ import annotations
@@ -76,8 +76,7 @@ def _converge(deployment: Deployment, events: Events) -> None:
         rewired = _wire(deployment, events)
         services = pool.submit(_start_services, deployment, client, built, rewired, events)
         _first_error(client, built, machine, services)
-    with events.step("start the daemon"):
-        daemon.ensure(client.result(), plan, sut)
+    daemon.give_keys(client.result(), plan, sut)
 
 
 def _images(client: Future[docker.DockerClient], events: Events) -> dict[Role, str]:
@@ -88,6 +87,8 @@ def _start_sut(deployment: Deployment, sut: Sut, events: Events) -> None:
     sut.start(events)
     with events.step("configure FIBs"):
         sut.apply(fib_state(deployment.plan))
+    with events.step("start the daemon"):
+        daemon.ensure(deployment.plan, sut)
 
 
 def _wire(deployment: Deployment, events: Events) -> tuple[TenantPlan, ...]:
