@@ -7,6 +7,7 @@ from pathlib import Path
 
 from testbed.lifecycle.store import Record, Store, cache_root
 from testbed.model.load import load_topology
+from testbed.model.topology import Topology
 from testbed.plan.build import build_plan
 from testbed.plan.resources import Plan, RemotePlan, VmPlan
 from testbed.sut.protocol import Sut
@@ -37,5 +38,10 @@ class Deployment:
 
 def open_deployment(store: Store, record: Record) -> Deployment:
     """Return the deployment of `record`, whatever of it exists by now."""
-    topology = load_topology(store.topology(record.id))
-    return Deployment(record, build_plan(topology, record.id), store.folder(record.id))
+    plan = build_plan(recorded_topology(store, record), record.id)
+    return Deployment(record, plan, store.folder(record.id))
+
+
+def recorded_topology(store: Store, record: Record) -> Topology:
+    """Return the topology as it was when the deployment was recorded."""
+    return load_topology(store.topology(record.id), name=Path(record.source).stem)

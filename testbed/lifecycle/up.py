@@ -16,7 +16,7 @@ from testbed.drivers import containers, dockerd, images, ipam, links
 from testbed.errors import TestbedError
 from testbed.events import Events
 from testbed.lifecycle import daemon, lease, preflight
-from testbed.lifecycle.deployment import Deployment, open_deployment
+from testbed.lifecycle.deployment import Deployment, open_deployment, recorded_topology
 from testbed.lifecycle.down import remove_deployment
 from testbed.lifecycle.store import Record, Store, cache_root
 from testbed.lifecycle.tenants import ensure_tenant
@@ -52,7 +52,7 @@ def bring_up(store: Store, topology_file: Path, events: Events, *, name: str = "
 def _record(store: Store, topology: Topology, path: Path, name: str, events: Events) -> Record:
     found = store.find(name)
     if found is not None:
-        if load_topology(store.topology(found.id)) == topology:
+        if recorded_topology(store, found) == topology:
             return found
         holders = lease.holders(store.folder(found.id))
         if holders:
