@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import bpfmap, programs
-from .desired import Desired, build_desired, map_key
+from .desired import ANCHOR_IPV4, ANCHOR_IPV6, Desired, build_desired, map_key
 from .document import Document, parse_text
 from .failure import EnvironmentFailure, StateFailure
 from .netlink import Address, Neighbour, Route, Rtnetlink, Rule
@@ -112,6 +112,7 @@ def apply_document(document: Document) -> dict[str, object]:
         summary["sysctls"] = changed
     if _bring_up(document.interface):
         summary["link"] = "up"
+    _set_anchor()
     with Rtnetlink(index) as netlink:
         present = read_present(netlink)
         desired = build_desired(document, index, present.rules)
@@ -125,6 +126,14 @@ def apply_document(document: Document) -> dict[str, object]:
             if left:
                 raise StateFailure(f"after the changes the kernel still differs: {left}")
     return summary
+
+
+def _set_anchor(*, remove: bool = False) -> None:
+    with Rtnetlink(socket.if_nametoindex("lo")) as netlink:
+        if remove:
+            netlink.remove({ANCHOR_IPV6})
+        elif ANCHOR_IPV6 not in netlink.addresses():
+            netlink.add({ANCHOR_IPV6})
 
 
 def _refuse_second_interface(name: str) -> None:
@@ -177,6 +186,8 @@ def compare(desired: Desired, present: Present) -> Difference:
 
 
 def _is_moved(entry: Address, desired: Desired, present: Present) -> bool:
+    if entry.family == socket.AF_INET and ANCHOR_IPV4 not in present.addresses:
+        return True  # the anchor must come first
     key = map_key(entry.address)
     wanted = desired.address_map.get(key)
     if wanted is None:
@@ -190,6 +201,8 @@ def _execute(netlink: Rtnetlink, desired: Desired, difference: Difference) -> in
     """Make the changes; return the number of changed map entries."""
     moved = {entry.address for entry in difference.moved}
     netlink.remove(r for r in difference.old_routes if {r.source, r.destination} & moved)
+    # First: without any address the interface would lose its routes and neighbours.
+    netlink.add({ANCHOR_IPV4} & difference.new_addresses)
     netlink.remove(difference.moved)
     changes = _write_maps(desired, removals=False)
     netlink.add(_by_preference(difference.new_rules)[::-1])
@@ -238,6 +251,7 @@ def remove_everything(interface: str) -> None:
             netlink.remove(present.neighbours)
             netlink.remove(present.addresses)
             netlink.remove(_by_preference(present.rules))
+        _set_anchor(remove=True)
         programs.detach(interface)
         _DOCUMENT.unlink(missing_ok=True)
 

@@ -6,6 +6,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from . import bpfmap
 from .document import Document, Fib, Interface
@@ -72,21 +73,38 @@ def build_desired(document: Document, index: int, present_rules: Iterable[Rule] 
     )
 
 
-def _all_addresses(document: Document) -> Iterator[Interface]:
-    yield from document.unassigned
-    for fib in document.fibs:
-        yield from fib.addresses
+ANCHOR_IPV4 = Address(socket.AF_INET, ip_address("192.0.0.8").packed, 32)
+ANCHOR_IPV6 = Address(socket.AF_INET6, ip_address("100::f1b").packed, 128)
+"""Source addresses of what FIB 0 sends without having one: the dummy address (RFC 7600), first on
+the interface, and one of the discard-only prefix (RFC 6666), on the loopback interface.
+
+Without them the kernel would lend FIB 0 a tenant's address. IPv4: a socket with an output
+interface and no route takes the interface's first address (ip_route_output_key_hash_rcu). IPv6:
+without a route for an unbound socket the kernel chooses a source and looks again, now by the rules
+for that source (ip6_dst_lookup_tail); so the tenants' addresses are deprecated, which matters for
+this choice alone, and the anchor is not.
+"""
 
 
 def _addresses(document: Document) -> Iterator[Address]:
-    for entry in _all_addresses(document):
-        family = _FAMILIES[entry.version]
-        yield Address(family, entry.ip.packed, entry.network.prefixlen)
+    yield ANCHOR_IPV4
+    in_fib = [entry for fib in document.fibs for entry in document.addresses_of(fib)]
+    for entry in in_fib:
+        yield _address(entry, is_deprecated=entry.version == 6)
+    for entry in document.unassigned if not document.default_fib else ():
+        yield _address(entry, is_deprecated=False)
+
+
+def _address(entry: Interface, *, is_deprecated: bool) -> Address:
+    family = _FAMILIES[entry.version]
+    return Address(family, entry.ip.packed, entry.network.prefixlen, is_deprecated)
 
 
 def _address_map(document: Document) -> dict[bytes, bytes]:
     follows = struct.pack("=I", bpfmap.OF_INTERFACE)
-    entries = {map_key(entry.ip.packed): follows for entry in document.unassigned}
+    nobody = struct.pack("=I", 0)
+    entries = {map_key(anchor.address): nobody for anchor in (ANCHOR_IPV4, ANCHOR_IPV6)}
+    entries |= {map_key(entry.ip.packed): follows for entry in document.unassigned}
     for fib in document.fibs:
         value = struct.pack("=I", fib.id)
         entries |= {map_key(entry.ip.packed): value for entry in fib.addresses}

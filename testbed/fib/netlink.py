@@ -28,7 +28,7 @@ _U32 = struct.Struct("=I")
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
-_NEXTHOP = struct.Struct("=HBBi")
+_CACHE_INFO = struct.Struct("=IIII")
 
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _REPLACE, _CREATE = 0x100, 0x400
@@ -42,19 +42,20 @@ _SOL_NETLINK, _EXT_ACK, _STRICT_CHECK = 270, 11, 12
 _SO_RCVBUFFORCE = 33
 _CHUNK_MESSAGES = 256  # acknowledgements of one chunk fit the receive buffer many times
 
-_NOPREFIXROUTE, _NODAD, _PERMANENT_ADDRESS = 0x200, 0x02, 0x80
+_NOPREFIXROUTE, _NODAD, _DEPRECATED = 0x200, 0x02, 0x20
+_FOREVER = 0xFFFFFFFF
 _NUD_PERMANENT = 0x80
 _ONLINK = 4
 _SCOPE_LINK, _SCOPE_HOST = 253, 254
-_INVERT = 2
 
 
 class Address(NamedTuple):
-    """An address of an interface."""
+    """An address of an interface; a deprecated IPv6 address is never chosen as a source."""
 
     family: int
     address: bytes
     prefix_length: int
+    is_deprecated: bool = False
 
 
 class Neighbour(NamedTuple):
@@ -144,6 +145,8 @@ def _encode_address(entry: Address, index: int, *, remove: bool) -> _Message:
     if remove:
         return _Message(_DELADDR, 0, body, f"remove address {_text(entry.address)}")
     body += _attribute(8, _U32.pack(flags))
+    if entry.is_deprecated:
+        body += _attribute(6, _CACHE_INFO.pack(0, _FOREVER, 0, 0))
     return _Message(_NEWADDR, _CREATE | _REPLACE, body, f"add address {_text(entry.address)}")
 
 
@@ -249,7 +252,9 @@ class Rtnetlink:
             family, length, _, scope, index = _ADDRESS.unpack_from(data)
             if index == self._index and scope < _SCOPE_LINK:
                 attributes = _attributes(data, 8)
-                found.add(Address(family, attributes.get(2) or attributes[1], length))
+                deprecated = bool(_number(attributes.get(8)) & _DEPRECATED)
+                address = attributes.get(2) or attributes[1]
+                found.add(Address(family, address, length, deprecated))
         return found
 
     def neighbours(self) -> set[Neighbour]:

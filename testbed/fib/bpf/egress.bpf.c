@@ -21,10 +21,14 @@ static __always_inline int drop(enum fib_drop reason)
 
 /* What the kernel says on the link on its own account, from whichever address it serves. Neighbour
  * discovery has no mark; in group reports the field holds something else while the packet is being
- * built (sk_buff shares it with reserved_tailroom), but their source is of the link. */
-static __always_inline bool is_link_talk(struct __sk_buff *skb, const struct frame *frame)
+ * built (sk_buff shares it with reserved_tailroom), but they are of FIB 0. */
+static __always_inline bool is_link_talk(struct __sk_buff *skb, const struct frame *frame,
+					 __u32 source_fib)
 {
 	__u8 type;
+
+	if (frame->protocol == IPPROTO_IGMP && !source_fib)
+		return true;
 
 	if (frame->protocol != IPPROTO_ICMPV6 || frame->later_fragment)
 		return false;
@@ -33,7 +37,7 @@ static __always_inline bool is_link_talk(struct __sk_buff *skb, const struct fra
 	if (type >= ND_ROUTER_SOLICIT && type <= ND_REDIRECT)
 		return !skb->mark;
 	return ((type >= MLD_QUERY && type <= MLD_DONE) || type == MLD_REPORT_2) &&
-	       fib_is_of_link(&frame->source);
+	       !source_fib;
 }
 
 /* A FIB that knows its neighbours sends to them alone; any other keeps off all known ones, and a
@@ -77,7 +81,7 @@ int fib_egress(struct __sk_buff *skb)
 	}
 	if (!fib_of_own(config, &frame.source, &source_fib) && !fib_is_of_link(&frame.source))
 		source_fib = config->interface_fib;
-	if (is_link_talk(skb, &frame))
+	if (is_link_talk(skb, &frame, source_fib))
 		return TC_ACT_OK;
 	if (skb->mark && skb->mark != source_fib)
 		return drop(FIB_DROP_GUARD_SOURCE);

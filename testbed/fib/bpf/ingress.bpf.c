@@ -70,6 +70,7 @@ int fib_ingress(struct __sk_buff *skb)
 {
 	const struct fib_config *config = fib_settings();
 	struct frame frame = {};
+	bool is_own;
 	__u32 fib = 0;
 
 	/* A mark of another hook must not choose a FIB. */
@@ -84,7 +85,10 @@ int fib_ingress(struct __sk_buff *skb)
 	case FRAME_IP:
 		break;
 	}
-	if (!fib_of_own(config, &frame.destination, &fib) && !fib_is_of_link(&frame.destination))
+	is_own = fib_of_own(config, &frame.destination, &fib);
+	if (is_own && !fib && config->interface_fib)
+		return drop(FIB_DROP_SENDER); /* an anchor: FIB 0's own, nobody's to talk to */
+	if (!is_own && !fib_is_of_link(&frame.destination))
 		fib = config->interface_fib;
 	skb->mark = fib;
 	if (is_hairpin(config, &frame, fib))

@@ -53,6 +53,7 @@ struct socket {
 #define ETH_P_IP 0x0800
 #define ETH_P_IPV6 0x86dd
 #define IPPROTO_ICMP 1
+#define IPPROTO_IGMP 2
 #define IPPROTO_ICMPV6 58
 
 #endif

@@ -12,7 +12,7 @@
 
 #define FIB_MAP_ENTRIES (FIB_MAX + 1)
 
-/* Own address -> its FIB, or FIB_OF_INTERFACE. Writer: fibctl. Readers: all data path programs. */
+/* Own address -> its FIB, FIB_OF_INTERFACE, or 0 for the anchors (desired.py). Writer: fibctl. Readers: all data path programs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct fib_address);

@@ -222,6 +222,7 @@ class Lab:
         )
         run("ip", "-n", "fibc-seg", "link", "set", f"p{tenant}", "master", "br0", "up")
         four, six = socket.AF_INET, socket.AF_INET6
+        nic_mac = Path(f"/sys/class/net/{NIC}/address").read_text("ascii").strip()
         commands = f"""
             sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
             sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
@@ -234,6 +235,8 @@ class Lab:
             ip addr add {CLIENT[six]}/128 dev lo nodad
             ip route add 10.64.0.0/16 dev {leg}
             ip route add fd00:64::/32 dev {leg}
+            for s in {server(tenant, four)} {server(tenant, six)} {STRANGER[four]} {STRANGER[six]}
+            do ip neigh add $s lladdr {nic_mac} dev {leg} nud permanent; done
         """
         run("ip", "netns", "exec", name, "sh", "-ec", commands)
 

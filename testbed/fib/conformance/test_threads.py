@@ -8,39 +8,15 @@ import subprocess
 import sys
 import threading
 import time
-import unittest
-from collections.abc import Callable
-from typing import TypeVar
 
 import fib
 
 from . import lab
+from .case import Case, in_fork, in_thread
 
-T = TypeVar("T")
 FAMILIES = lab.FAMILIES
 KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 ORDINARY_UID = 65534
-
-
-def in_thread(work: Callable[[], T]) -> T:
-    """Return what `work` returns in a thread of its own."""
-    result: list[T] = []
-    thread = threading.Thread(target=lambda: result.append(work()))
-    thread.start()
-    thread.join()
-    return result[0]
-
-
-def in_fork(work: Callable[[], int]) -> int:
-    """Return what `work` (0 to 255) returns in a forked process."""
-    child = os.fork()
-    if not child:
-        code = 255
-        try:
-            code = work()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def new_socket_fib(family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> int:
@@ -49,15 +25,7 @@ def new_socket_fib(family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM)
         return fib.socket_fib(made)
 
 
-class Threads(unittest.TestCase):
-    def tearDown(self) -> None:
-        fib.thread_fib(0)
-
-    def refused(self, code: int, work: Callable[[], object]) -> None:
-        with self.assertRaises(OSError) as caught:
-            work()
-        self.assertEqual(caught.exception.errno, code)
-
+class Threads(Case):
     def test_row_01_socket_has_the_fib_of_its_thread(self) -> None:
         fib.thread_fib(4)
         for family in FAMILIES:
@@ -105,18 +73,17 @@ class Threads(unittest.TestCase):
                 raised = prctl(fib.PR_FIB, fib.PR_FIB_SET, ctypes.c_ulong(number), 0, 0)
                 self.assertEqual((raised, ctypes.get_errno()), (-1, errno.EINVAL))
                 self.assertEqual(fib.get_thread_fib(), 5)
-                self.refused(errno.EINVAL, lambda n=number: fib.thread_fib(n))  # type: ignore[misc]
+                with self.refused(errno.EINVAL):
+                    fib.thread_fib(number)
 
     def test_row_05_fib_without_tenant(self) -> None:
         fib.thread_fib(777)
         for family in FAMILIES:
             with self.subTest(family=family), socket.socket(family) as lost:
-                self.refused(
-                    errno.ENETUNREACH, lambda s=lost, f=family: s.connect((lab.CLIENT[f], 9))
-                )  # type: ignore[misc]
-                self.refused(
-                    errno.ENETUNREACH, lambda s=lost, f=family: s.connect((lab.server(1, f), 9))
-                )  # type: ignore[misc]
+                with self.refused(errno.ENETUNREACH):
+                    lost.connect((lab.CLIENT[family], 9))
+                with self.refused(errno.ENETUNREACH):
+                    lost.connect((lab.server(1, family), 9))
 
     def test_row_06_fork_inherits_the_forking_thread(self) -> None:
         def fork_here() -> int:
@@ -187,7 +154,8 @@ class Threads(unittest.TestCase):
                 with self.subTest(family=family, kind=kind), socket.socket(family, kind) as made:
                     fib.set_socket_fib(made, 1)
                     made.bind((lab.server(1, family), 0))
-                    self.refused(errno.EISCONN, lambda s=made: fib.set_socket_fib(s, 2))  # type: ignore[misc]
+                    with self.refused(errno.EISCONN):
+                        fib.set_socket_fib(made, 2)
                     fib.set_socket_fib(made, 1)
                     self.assertEqual(fib.socket_fib(made), 1)
 
@@ -199,22 +167,24 @@ class Threads(unittest.TestCase):
                 with listener, socket.socket(family) as made:
                     fib.set_socket_fib(made, 1)
                     made.connect((lab.CLIENT[family], 389))
-                    self.refused(errno.EISCONN, lambda s=made: fib.set_socket_fib(s, 2))  # type: ignore[misc]
+                    with self.refused(errno.EISCONN):
+                        fib.set_socket_fib(made, 2)
                     self.assertEqual(fib.socket_fib(made), 1)
 
     def test_row_13_option_on_a_listener(self) -> None:
         for family in FAMILIES:
             with self.subTest(family=family), socket.create_server(("", 0), family=family) as made:
-                self.refused(errno.EISCONN, lambda s=made: fib.set_socket_fib(s, 2))  # type: ignore[misc]
+                with self.refused(errno.EISCONN):
+                    fib.set_socket_fib(made, 2)
                 self.assertEqual(fib.socket_fib(made), 0)
 
     def test_row_14_option_with_a_bad_value(self) -> None:
         with socket.socket() as made:
             for number in (-1, 65536, (1 << 31) - 1, -(1 << 31)):
-                self.refused(
-                    errno.EINVAL, lambda n=number: made.setsockopt(fib.SOL_FIB, fib.SO_SETFIB, n)
-                )  # type: ignore[misc]
-            self.refused(errno.EINVAL, lambda: made.setsockopt(fib.SOL_FIB, fib.SO_SETFIB, b"\1"))
+                with self.refused(errno.EINVAL):
+                    made.setsockopt(fib.SOL_FIB, fib.SO_SETFIB, number)
+            with self.refused(errno.EINVAL):
+                made.setsockopt(fib.SOL_FIB, fib.SO_SETFIB, b"\1")
             self.assertEqual(fib.socket_fib(made), 0)
 
     def test_row_15_no_privilege_is_needed(self) -> None:

@@ -34,7 +34,10 @@ class Realm(Protocol):
 
 
 class Answerer:
-    """Answers requests; may be used by several threads at once."""
+    """Answers requests; may be used by several threads at once.
+
+    `timeout_s` is when the daemon cuts a request off from its servers (see `cutoff`).
+    """
 
     def __init__(
         self,
@@ -43,24 +46,24 @@ class Answerer:
         resolve: Callable[[str], Resolved],
         directory: Directory,
         realm: Realm,
-        queue_timeout_s: float,
+        timeout_s: float,
         set_thread_fib: bool = True,
     ) -> None:
         self._fibs = fibs
         self._resolve = resolve
         self._directory = directory
         self._realm = realm
-        self._queue_timeout_s = queue_timeout_s
+        self._timeout_s = timeout_s
         self._set_thread_fib = set_thread_fib
 
     def answer(self, job: Job, worker: int) -> Account:
         """Take the job's FIB, do what is asked, give the FIB back; says all that was seen."""
-        waited_s = time.monotonic() - job.received_s
+        start_s = time.monotonic()
         seen = _Seen()
-        if waited_s > self._queue_timeout_s:
-            outcome = failed(f"no worker was free for {self._queue_timeout_s:g} s")
-        else:
-            outcome = self._in_fib(job, seen)
+        outcome = self._in_fib(job, seen)
+        if outcome.verdict is Verdict.ERROR and time.monotonic() - start_s > self._timeout_s:
+            reason = f"{outcome.reason} (cut off after {self._timeout_s:g} s)"
+            outcome = failed(reason, is_unavailable=True)
         return Account(
             origin=job.origin,
             received_s=job.received_s,
@@ -73,7 +76,7 @@ class Answerer:
             data=job.request.data,
             resolved=seen.resolved,
             thread_fib=seen.thread_fib,
-            waited_s=waited_s,
+            waited_s=start_s - job.received_s,
             worker=worker,
         )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .answer import Answerer
 from .config import Config, ConfigError, KerberosConfig, Method, load_config
+from .cutoff import cut_off
 from .dispatch import Dispatcher
 from .fibs import Fibs
 from .job import Job
@@ -133,6 +134,7 @@ class Daemon:
             name_source=Defect.NO_PKTINFO not in self._options.defects,
         )
         loop.on_signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT], self._on_signal)
+        loop.every_tick(self._on_tick)
         workers.start()
         self._tcp.start()
         self._udp.start()
@@ -142,13 +144,26 @@ class Daemon:
         self._scheduler.close()
         self._log.write({"event": "end"})
 
+    def _on_tick(self, now_s: float) -> None:
+        limits = self._options.limits
+        for job in self._scheduler.expire(now_s - limits.queue_timeout_s):
+            self._dispatcher.give_up(job, f"no worker was free for {limits.queue_timeout_s:g} s")
+        for fib in self._scheduler.overdue(now_s - limits.request_timeout_s):
+            number = cut_off(
+                fib,
+                socket_fib=self._fibs.socket_fib,
+                own_port=self._dispatcher.config.port,
+                own_descriptors=self._tcp.descriptors() if self._tcp else (),
+            )
+            self._log.write({"event": "cut-off", "fib": fib, "sockets": number})
+
     def _answerer(self) -> Answerer:
         return Answerer(
             fibs=self._fibs,
             resolve=resolve,
             directory=self._directory,
             realm=self._realm,
-            queue_timeout_s=self._options.limits.queue_timeout_s,
+            timeout_s=self._options.limits.request_timeout_s,
             set_thread_fib=Defect.NO_THREAD_FIB not in self._options.defects,
         )
 

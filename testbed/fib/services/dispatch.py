@@ -51,6 +51,22 @@ class Dispatcher:
             outcome = failed(f"too many requests of tenant {tenant.name!r} are waiting")
             self._respond(_account(request, origin, received_s, outcome), respond, is_last=False)
 
+    def give_up(self, job: Job, reason: str) -> None:
+        """Answer a job that no worker took."""
+        account = Account(
+            job.origin,
+            job.received_s,
+            failed(reason),
+            job.request.nonce,
+            job.request.op,
+            job.tenant,
+            user=job.request.user or None,
+            waited_s=time.monotonic() - job.received_s,
+        )
+        reply = account.reply()
+        job.respond(encode(reply))
+        self._log.write(account.log_line(reply))
+
     def reject(self, reason: str, origin: Origin, respond: Respond) -> None:
         """Answer with an error that concerns the connection, not one request."""
         account = Account(origin, time.monotonic(), failed(reason))

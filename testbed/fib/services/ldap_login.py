@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -99,9 +98,7 @@ class LdapLogin:
         is_defective = self._allow_empty_password and not password
         try:
             # The defect binds as nobody, which every directory allows, and takes that for a login.
-            message = connection.simple_bind("" if is_defective else user_dn, password)
-            self._limit_reads(connection)
-            connection.result(message)
+            connection.simple_bind_s("" if is_defective else user_dn, password)
         except (
             ldap.INVALID_CREDENTIALS,
             ldap.INVALID_DN_SYNTAX,
@@ -120,30 +117,15 @@ class LdapLogin:
             return refused(f"bound as {identity!r}, not as {user_dn!r}", server=server)
         return accepted(identity.removeprefix("dn:"), server=server)
 
-    def _limit_reads(self, connection: Any) -> None:
-        """End a read in the middle of a message too: libldap's timeouts end only whole waits.
-
-        A server that sends half a message and stops would hold the thread for as long as it likes
-        (seen with 2.5.13). A receive timeout of the socket makes libldap look at its own.
-        """
-        whole_s = int(self._timeout_s)
-        limit = struct.pack("@ll", whole_s, int((self._timeout_s - whole_s) * 1e6))
-        with _socket_of(connection) as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-
     def _server(self, connection: Any) -> ServerSeen | None:
         """Ask the kernel about libldap's socket."""
         try:
-            with _socket_of(connection) as sock:
+            # By a descriptor of our own: the socket stays libldap's.
+            with socket.socket(fileno=os.dup(connection.fileno())) as sock:
                 local, peer = endpoint(sock.getsockname()), endpoint(sock.getpeername())
                 return ServerSeen(local, peer, self._socket_fib(sock))
         except OSError:  # the server has hung up: the verdict stands without this evidence
             return None
-
-
-def _socket_of(connection: Any) -> socket.socket:
-    """Return libldap's socket by a descriptor of our own, to be closed by the caller."""
-    return socket.socket(fileno=os.dup(connection.fileno()))
 
 
 def _is_same_dn(identity: str, user_dn: str) -> bool:

@@ -1,11 +1,11 @@
 """Hands requests to workers so that no tenant can hold all of them.
 
-The libraries that ask a tenant's servers block their thread until the server answers or their own
-timeouts end (libkrb5 1.20 has no setting for them and tries a dead KDC for 17 to 27 s). So a
-tenant may occupy at most all workers but one. A tenant is suspect when its servers have just not
+The libraries that ask a tenant's servers block their thread until the server answers or a timeout
+ends (see `cutoff`). So a tenant may occupy at most all workers but one. A tenant is suspect when its servers have just not
 answered, until they answer again, and while a request of it runs for long: it may occupy one
-worker, and all suspects together half of them. Requests beyond that wait, tenants taking turns; a
-tenant with too many waiting is told so. Requests that ask no server (`is_light`) go first.
+worker, and all suspects together half of them. Requests beyond that wait, tenants taking turns,
+but not for ever; a tenant with too many waiting is told so. Requests that ask no server
+(`is_light`) go first.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ class Schedulable(Protocol):
     @property
     def fib(self) -> int:
         """Return the tenant's FIB."""
+
+    @property
+    def received_s(self) -> float:
+        """Return when the job came, on the scheduler's clock."""
 
     @property
     def is_light(self) -> bool:
@@ -97,6 +101,25 @@ class Scheduler(Generic[J]):
             # More than one may run now: a tenant that is no longer suspect, or another suspect.
             self._changed.notify_all()
 
+    def expire(self, received_before_s: float) -> list[J]:
+        """Drop jobs that came before that time and still wait; return them."""
+        with self._changed:
+            expired = _pop_older(self._light, received_before_s)
+            for fib in list(self._waiting):
+                expired += _pop_older(self._waiting[fib], received_before_s)
+                if not self._waiting[fib]:
+                    del self._waiting[fib]
+            return [self._dequeued(job) for job in expired]
+
+    def overdue(self, started_before_s: float) -> list[int]:
+        """Return the FIBs with a job under way since before that time."""
+        with self._changed:
+            return [
+                fib
+                for fib, started in self._running.items()
+                if min(started.values()) < started_before_s
+            ]
+
     def close(self) -> None:
         """Send all workers home; jobs that still wait are dropped."""
         with self._changed:
@@ -135,3 +158,10 @@ class Scheduler(Generic[J]):
         if not self._queued[job.fib]:
             del self._queued[job.fib]
         return job
+
+
+def _pop_older(jobs: deque[J], received_before_s: float) -> list[J]:
+    older = []
+    while jobs and jobs[0].received_s < received_before_s:
+        older.append(jobs.popleft())
+    return older

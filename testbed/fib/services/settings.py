@@ -39,8 +39,9 @@ class Limits:
     workers: int = 4
     # One network operation of libldap; a login does up to three (connect, bind, whoami).
     ldap_timeout_s: float = 3.0
-    # How long a request may wait for a worker.
+    # How long a request may wait for a worker, and how long it may then hold it.
     queue_timeout_s: float = 10.0
+    request_timeout_s: float = 10.0
     longest_queue: int = 256
     # A request line, once begun, must end, and a reply must be taken, within this time.
     line_timeout_s: float = 10.0

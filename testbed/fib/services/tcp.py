@@ -83,6 +83,10 @@ class TcpService:
         """How many connections are open."""
         return len(self._connections)
 
+    def descriptors(self) -> set[int]:
+        """Return the descriptors of all connections."""
+        return {connection.descriptor for connection in self._connections}
+
     def forget(self, connection: _Connection) -> None:
         """Take note that a connection is closed."""
         self._connections.discard(connection)
@@ -166,6 +170,11 @@ class _Connection:
     def fib(self) -> int:
         """The FIB of its local address, fixed for its life."""
         return self._origin.fib
+
+    @property
+    def descriptor(self) -> int:
+        """Its descriptor."""
+        return self._sock.fileno()
 
     def advance(self) -> None:
         """Go on to the next request in the buffer, else wait for one."""

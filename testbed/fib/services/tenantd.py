@@ -109,6 +109,7 @@ def _options(argv: Sequence[str] | None) -> Options:
             workers=given.workers,
             ldap_timeout_s=given.ldap_timeout,
             queue_timeout_s=given.queue_timeout,
+            request_timeout_s=given.request_timeout,
             line_timeout_s=given.line_timeout,
             idle_timeout_s=given.idle_timeout,
         ),

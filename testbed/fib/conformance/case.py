@@ -1,0 +1,75 @@
+"""What the test cases share: assertions on errnos, captures and counters."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import unittest
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import fib
+
+from . import lab
+
+T = TypeVar("T")
+
+
+class Case(unittest.TestCase):
+    """A test that leaves the thread in FIB 0."""
+
+    def tearDown(self) -> None:
+        fib.thread_fib(0)
+
+    @contextlib.contextmanager
+    def refused(self, code: int) -> Iterator[None]:
+        """Expect an OSError with that errno."""
+        with self.assertRaises(OSError) as caught:
+            yield
+        self.assertEqual(caught.exception.errno, code, caught.exception)
+
+    def families(self) -> Iterator[socket.AddressFamily]:
+        """Yield IPv4 and IPv6."""
+        yield from lab.FAMILIES
+
+    @contextlib.contextmanager
+    def counted(self, **expected: int) -> Iterator[None]:
+        """Expect these drop counters to grow by so much, and no other one."""
+        before = lab.drops()
+        yield
+        after = lab.drops()
+        grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
+        self.assertEqual(grown, {name.replace("_", "-"): n for name, n in expected.items()})
+
+
+def fib_socket(
+    number: int, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0
+) -> socket.socket:
+    """Return a socket made in a thread with that FIB."""
+    with fib.thread_fib(number):
+        made = socket.socket(family, kind, protocol)
+    made.settimeout(lab.TIMEOUT_S)
+    return made
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Return what `work` returns in a thread of its own."""
+    result: list[T] = []
+    thread = threading.Thread(target=lambda: result.append(work()))
+    thread.start()
+    thread.join()
+    return result[0]
+
+
+def in_fork(work: Callable[[], int]) -> int:
+    """Return what `work` (0 to 255) returns in a forked process."""
+    child = os.fork()
+    if not child:
+        code = 255
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
