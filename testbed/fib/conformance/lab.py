@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from fib import apply, bpfmap
 from fib.failure import EnvironmentFailure
@@ -148,11 +148,11 @@ class Capture:
     tenant: int
     _socket: socket.socket = field(init=False)
 
-    def __enter__(self) -> Capture:
+    def __enter__(self) -> Self:
         with namespace(self.tenant):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
         self._socket.bind((f"u{self.tenant}", 3))
-        self._socket.setblocking(False)
+        self._socket.settimeout(0)
         return self
 
     def __exit__(self, *_: object) -> None:

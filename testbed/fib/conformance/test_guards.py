@@ -131,7 +131,7 @@ class Ingress(Case):
 class Egress(Case):
     """P33: an interface named by the program makes the kernel send without a route."""
 
-    def escapes(self, made: socket.socket, tenant: int, control: bool) -> bool:
+    def escapes(self, made: socket.socket, tenant: int, *, control: bool) -> bool:
         """Whether a datagram to a tenant's client reaches its router."""
         family = made.family
         with lab.Capture(tenant) as capture:
@@ -160,7 +160,9 @@ class Egress(Case):
                 for option in ("device", "unicast", "pktinfo"):
                     made = self.made(number, family, option)
                     with self.subTest(family=family, fib=number, option=option), made:
-                        self.assertFalse(self.escapes(made, 2, option == "pktinfo" and number != 0))
+                        self.assertFalse(
+                            self.escapes(made, 2, control=option == "pktinfo" and number != 0)
+                        )
 
     def test_p33_control(self) -> None:
         for family in self.families():
@@ -181,6 +183,5 @@ class Egress(Case):
             for target in (lab.CLIENT[family], lab.router(1, family), lab.router(3, family)):
                 for kind in (STREAM, DGRAM):
                     made = fib_socket(0, family, kind)
-                    with self.subTest(target=target, kind=kind), made:
-                        with self.refused(errno.ENETUNREACH):
-                            made.connect((target, 9))
+                    with made, self.subTest(target=target), self.refused(errno.ENETUNREACH):
+                        made.connect((target, 9))

@@ -143,9 +143,8 @@ class Sockets(Case):
         for family in self.families():
             with self.subTest(family=family), wildcard(family, STREAM) as listener:
                 listener.settimeout(lab.QUIET_S)
-                with fib_socket(1, family) as made:
-                    with self.refused(errno.ENETUNREACH):
-                        made.connect((lab.server(2, family), 5000))
+                with fib_socket(1, family) as made, self.refused(errno.ENETUNREACH):
+                    made.connect((lab.server(2, family), 5000))
                 with self.assertRaises(TimeoutError):
                     listener.accept()
                 with fib_socket(2, family) as own:  # control: the same within the FIB
