@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from testbed.drivers import containers, dockerd, namespace
+from testbed.drivers import containers, dockerd, images, namespace
 from testbed.errors import InputError, Problem, TestbedError
 from testbed.events import Events
 from testbed.lifecycle import daemon, preflight
@@ -117,10 +117,21 @@ def take_down(events: Events, *, name: str, everything: bool) -> None:
 
 def clean(events: Events, *, cache: bool) -> None:
     """Remove all deployments and, if asked, everything that was built."""
-    take_down(events, name="", everything=True)
-    if cache and cache_root().is_dir():
+    if cache:
         with events.step("remove built images"):
-            shutil.rmtree(cache_root())
+            _remove_built(events)
+    take_down(events, name="", everything=True)
+
+
+def _remove_built(events: Events) -> None:
+    """Remove what was built; what a running deployment uses goes first, then the daemon of ours."""
+    records = store()
+    for record in records.all():
+        remove_deployment(records, record, events)
+    client = dockerd.ensure(events, records.root / "dockerd.log")
+    images.remove_images(client)
+    if cache_root().is_dir():
+        shutil.rmtree(cache_root())
 
 
 def print_status(console: Console, name: str, *, as_json: bool) -> bool:

@@ -22,12 +22,11 @@ from pathlib import Path
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 
-from testbed.drivers import process
+from testbed.drivers import apt, process, store
 from testbed.errors import PreflightError, ResourceError
 from testbed.events import Events
 from testbed.plan.resources import Role
 from testbed.plan.services import TENANTS
-from testbed.sut import apt, store
 
 BASE_IMAGE = "TESTBED_BASE_IMAGE"
 """Environment variable: an image with apt to build on, instead of our own from packages."""

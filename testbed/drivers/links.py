@@ -178,6 +178,9 @@ def _write_sysctls(values: dict[str, str]) -> None:
 def _configure_router(router: RouterPlan) -> None:
     with IPRoute() as netlink:
         netlink.link("set", index=_index(netlink, "lo"), state="up")
+        # Hosts on the LAN probe their router from link-local addresses (RFC 4861, 7.3.3) and want
+        # an answer; on the uplink neighbours are permanent, and thousands of such addresses slow.
+        _write_sysctls({f"ipv6/conf/{router.lan.name}/addr_gen_mode": "0"})
         indexes = {leg.name: _bring_up(netlink, leg) for leg in (router.lan, router.uplink)}
         uplink = indexes[router.uplink.name]
         for neighbour in router.neighbours:

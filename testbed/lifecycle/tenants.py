@@ -90,4 +90,7 @@ def _host_options(tenant: TenantPlan, container: ContainerPlan) -> dict[str, Any
         "dns": list(docker_resolvers(tenant)),
         "dns_search": [tenant.domain],
         "init": True,
+        # One tenant's service must not eat the host: processes and log are bounded.
+        "pids_limit": 128,
+        "log_config": {"type": "json-file", "config": {"max-size": "1m", "max-file": "2"}},
     }

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from testbed.drivers import store
 from testbed.drivers.process import run
 from testbed.events import Events
-from testbed.sut import store
 from testbed.sut.qemu import BINARY, Accelerator, Boot, accelerator_arguments
 
 _DEVICE = Path("/dev/kvm")
@@ -44,7 +44,7 @@ def _why_not_kvm(boot: Boot) -> str:
         return f"{_DEVICE} is missing"
     # fmt: off
     argv = [
-        # Ends even when we are killed meanwhile: a guest that never runs would stay for ever.
+        # Not our own time limit, whose error would not tell a slow guest from a missing QEMU.
         "timeout", "--signal=KILL", str(_PROBE_LIMIT_S),
         BINARY, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
         "-machine", "q35", *accelerator_arguments(Accelerator.KVM), "-m", "256M",

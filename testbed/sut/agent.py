@@ -19,9 +19,12 @@ MARK = "/run/testbed/mark"
 """The guest's file that tells whose it is; written last, so where it is the rest was done."""
 
 _SEED_BYTES = 64
-# A request takes a few ms; one that met a busy host is asked again rather than believed.
-_LARGEST_SKEW_S = 0.1
-_ATTEMPTS = 3
+# The first request after a restore is slow, since an emulator has to translate all code anew: the
+# clock is set again until it is this near. A busy host may keep it from that, which does no harm
+# up to the limit (Kerberos allows 300 s, and one reads times off two clocks).
+_AIM_S = 0.02
+_LARGEST_SKEW_S = 2.0
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +71,16 @@ class Agent:
             WaitTimeoutError: when the agent does not answer in time.
             GuestError: when it cannot, or the clocks stay apart.
         """
-        skews = []
+        skew_s = 0.0
         for _ in range(_ATTEMPTS):
-            sent = time.time()
-            answer = self.request({"time": sent}, deadline)
-            received = time.time()
-            # The guest set its clock somewhere between our two readings.
-            skew_s = float(answer["time"]) - received
-            skews.append(skew_s)
-            if abs(skew_s) <= _LARGEST_SKEW_S:
-                return skew_s
-        shown = ", ".join(f"{skew_s:+.3f}" for skew_s in skews)
-        raise GuestError(f"the SUT's clock stays off: {shown} s after setting it")
+            answer = self.request({"time": time.time()}, deadline)
+            # The guest read its clock a little before we read ours.
+            skew_s = float(answer["time"]) - time.time()
+            if abs(skew_s) <= _AIM_S:
+                break
+        if abs(skew_s) > _LARGEST_SKEW_S:
+            raise GuestError(f"the SUT's clock stays off by {skew_s:+.1f} s after setting it")
+        return skew_s
 
     def set_up(self, nic: Nic, mark: Mapping[str, str], deadline: Deadline) -> None:
         """Reseed the guest's randomness, make its data NIC `nic`, and leave `mark` in MARK."""

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.deadline import Deadline, NotYet, wait_for
-from testbed.drivers import process
+from testbed.drivers import process, store
 from testbed.drivers.process import Finished
 from testbed.errors import GuestError, ResourceError
-from testbed.sut import store
 from testbed.sut.procfs import has_ended
 from testbed.sut.ssh_config import HOST, Account, ssh_config
 

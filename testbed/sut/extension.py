@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from testbed.drivers import store
 from testbed.drivers.process import run
 from testbed.events import Events
-from testbed.sut import store
 from testbed.sut.channel import Channel, GuestFile
 
 _KEPT = 4

@@ -14,9 +14,10 @@ from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
+from testbed.drivers import apt, store
 from testbed.drivers.process import run
 from testbed.events import Events
-from testbed.sut import apt, initramfs, store
+from testbed.sut import initramfs
 from testbed.sut.qemu import Boot
 
 # The name in known_hosts: the address differs in each deployment, the image's key does not.
@@ -73,7 +74,7 @@ _OUR_TEXTS = {
     "root/.profile": "case $- in *i*) exec bash -l ;; esac\n",
     "root/.bash_profile": ". ~/.bashrc\n",
 }
-# Each has its own copy of every start's work in it: packages' own host keys, apt's lists.
+# Host keys that every copy of the image would share with nobody knowing, and what builds only.
 _UNWANTED = ("etc/ssh/ssh_host_*", "var/lib/apt/lists/*", "var/cache/apt/*", "vmlinuz*", "initrd*")
 
 
@@ -155,18 +156,20 @@ def _build(guest: Mapping[str, str], events: Events, directory: Path) -> None:
 
 
 def _unpack(root: Path) -> None:
-    left_out = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
+    # A root that was not unpacked to its end is thrown away: no package need be forced to disk.
+    options = ["force-unsafe-io", *(f"path-exclude={pattern}" for pattern in _LEFT_OUT)]
     # fmt: off
     run(
         [
             "mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}",
-            *left_out, *apt.fetch_options(),
+            *(f"--dpkgopt={option}" for option in options), *apt.fetch_options(),
             apt.RELEASE, str(root), "-",
         ],
         stdin=apt.debian_sources(),
         # Nobody needs the initramfs that the kernel's package would have made.
-        env={"INITRD": "No"},
+        env={"INITRD": "No", "TMPDIR": str(root.parent)},
         timeout_s=_BUILD_LIMIT_S,
+        whole_tree=True,
     )
     # fmt: on
     for pattern in _UNWANTED:

@@ -102,8 +102,9 @@ def accelerator_arguments(accelerator: Accelerator) -> list[str]:
     """Return the options that choose the accelerator and the processor to go with it."""
     if accelerator is Accelerator.KVM:
         return ["-accel", "kvm", "-cpu", "host"]
-    # Five-level page tables would add a step to each emulated page walk.
-    return ["-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]
+    # Translated code would get a gigabyte, where a kernel and its daemons fill a tenth. Five-level
+    # page tables would add a step to each emulated page walk.
+    return ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off"]
 
 
 def machine_arguments(hardware: Hardware) -> list[str]:

@@ -18,9 +18,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from testbed.deadline import Deadline
+from testbed.drivers import store
 from testbed.drivers.process import run
 from testbed.events import Events
-from testbed.sut import qemu, store
+from testbed.sut import qemu
 from testbed.sut.channel import Channel
 from testbed.sut.extension import Extension
 from testbed.sut.image import KNOWN_AS, ImageFiles

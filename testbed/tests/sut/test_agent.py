@@ -63,7 +63,7 @@ def test_clock_that_stays_off_is_an_error_that_tells_by_how_much(tmp_path: Path)
     with (
         listener(tmp_path / "agent", answering({"time": time.time() - 500})),
         Agent(tmp_path / "agent", Deadline(5)) as agent,
-        pytest.raises(GuestError, match=r"clock stays off: -500\.\d+, -500"),
+        pytest.raises(GuestError, match=r"clock stays off by -500\.\d s"),
     ):
         agent.set_clock(Deadline(5))
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from testbed.sut.apt import parse_options, parse_sources
+from testbed.drivers.apt import parse_options, parse_sources
 
 
 def test_debians_suites_of_the_release_are_taken_each_once_and_others_left() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from testbed.drivers import store
 from testbed.errors import ResourceError
-from testbed.sut import store
 
 SPAWN = multiprocessing.get_context("spawn")
 
