@@ -14,8 +14,8 @@ from pathlib import Path
 from . import bpfmap, programs
 from .apply import saved_document, swap_address
 from .document import InputError
-from .netlink import Rtnetlink
-from .rules import stock_local_rule
+from .netlink import Rtnetlink, Rule
+from .rules import source_bypass_rule, stock_local_rule
 
 
 def _set_flag(flag: int) -> None:
@@ -28,10 +28,16 @@ def _set_sysctls(*names: str) -> None:
         Path("/proc/sys/net", name).write_text("0", "ascii")
 
 
-def _local_first() -> None:
+def _add_rules(make: Callable[[int], Rule]) -> None:
     index = socket.if_nametoindex(saved_document().interface)
     with Rtnetlink(index) as netlink:
-        netlink.add(stock_local_rule(family) for family in (socket.AF_INET, socket.AF_INET6))
+        netlink.add(make(family) for family in (socket.AF_INET, socket.AF_INET6))
+
+
+def _unmark(*names: str) -> None:
+    """Take a mark away from its packets; the rules by source would find the route without it."""
+    _set_sysctls(*names)
+    _add_rules(source_bypass_rule)
 
 
 PIECES: dict[str, tuple[str, Callable[[], None]]] = {
@@ -45,11 +51,11 @@ PIECES: dict[str, tuple[str, Callable[[], None]]] = {
     ),
     "accept-fib": (
         "accepted sockets no longer take the FIB of their local address",
-        lambda: _set_sysctls("ipv4/tcp_fwmark_accept"),
+        lambda: _unmark("ipv4/tcp_fwmark_accept"),
     ),
     "reply-route": (
         "RST, echo replies and ICMP errors are routed in FIB 0",
-        lambda: _set_sysctls("ipv4/fwmark_reflect", "ipv6/fwmark_reflect"),
+        lambda: _unmark("ipv4/fwmark_reflect", "ipv6/fwmark_reflect"),
     ),
     "egress-guard": (
         "frames leave whatever their mark, source and router",
@@ -57,7 +63,7 @@ PIECES: dict[str, tuple[str, Callable[[], None]]] = {
     ),
     "local-first": (
         "the local table stands before the tenants' rules, as in a stock system",
-        _local_first,
+        lambda: _add_rules(stock_local_rule),
     ),
 }
 """Name -> what is wrong then, and how to make it so."""

@@ -43,6 +43,11 @@ def stock_local_rule(family: int) -> Rule:
     return Rule(family, 0, TO_TABLE, table=_LOCAL_TABLE)
 
 
+def source_bypass_rule(family: int) -> Rule:
+    """Return a rule by which a packet without mark misses the source tree: a defect."""
+    return Rule(family, 1, GOTO, mask=_ALL_BITS, target=_REST)
+
+
 def build_rules(
     family: int, fibs: Iterable[int], sources: Mapping[bytes, int], present: Iterable[Rule] = ()
 ) -> set[Rule]:
