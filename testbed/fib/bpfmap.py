@@ -22,7 +22,7 @@ OF_INTERFACE: Final = 0xFFFFFFFF
 """Value of an own address that follows the interface FIB; also "any FIB" of a router."""
 
 HAS_IPV4, HAS_IPV6, HAS_ROUTERS = 1, 2, 4
-STRICT_MAC, GUARD_OFF, THREAD_LEAK = 1, 2, 4
+STRICT_MAC, GUARD_OFF, THREAD_LEAK, ACTIVE = 1, 2, 4, 8
 
 DROPS: Final = (
     "hairpin",
@@ -136,8 +136,8 @@ def address_map() -> BpfMap:
 
 
 def state_map() -> BpfMap:
-    """FIB -> flags of what it has."""
-    return BpfMap("fib_states", 4, 4)
+    """FIB -> flags of what it has, preferred addresses."""
+    return BpfMap("fib_states", 4, 36)
 
 
 def router_map() -> BpfMap:

@@ -63,13 +63,11 @@ def build_desired(document: Document, index: int, present_rules: Iterable[Rule] 
         routes={route for fib in document.fibs for route in _routes(document, fib, index)},
         rules=rules,
         address_map=_address_map(document),
-        state_map={
-            struct.pack("=I", fib.id): struct.pack("=I", _state(document, fib))
-            for fib in document.fibs
-        },
+        state_map={struct.pack("=I", fib.id): _state(document, fib) for fib in document.fibs},
         router_map=_router_map(document),
         interface_fib=document.default_fib,
-        flags=bpfmap.STRICT_MAC if document.strict_mac else 0,
+        flags=(bpfmap.STRICT_MAC if document.strict_mac else 0)
+        | (bpfmap.ACTIVE if document.fibs else 0),
     )
 
 
@@ -120,11 +118,15 @@ def _router_map(document: Document) -> dict[bytes, bytes]:
     return entries
 
 
-def _state(document: Document, fib: Fib) -> int:
-    versions = {entry.version for entry in document.addresses_of(fib)}
-    flags = bpfmap.HAS_IPV4 if 4 in versions else 0
-    flags |= bpfmap.HAS_IPV6 if 6 in versions else 0
-    return flags | (bpfmap.HAS_ROUTERS if fib.neighbours else 0)
+def _state(document: Document, fib: Fib) -> bytes:
+    """Return struct fib_state."""
+    preferred: dict[int, bytes] = {}
+    for entry in document.addresses_of(fib):
+        preferred.setdefault(entry.version, map_key(entry.ip.packed))
+    flags = bpfmap.HAS_IPV4 if 4 in preferred else 0
+    flags |= bpfmap.HAS_IPV6 if 6 in preferred else 0
+    flags |= bpfmap.HAS_ROUTERS if fib.neighbours else 0
+    return struct.pack("=I16s16s", flags, preferred.get(4, b""), preferred.get(6, b""))
 
 
 def _routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:

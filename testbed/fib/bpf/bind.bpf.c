@@ -1,9 +1,43 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* bind to an address (row 20): a socket without a FIB takes the address's, one of another FIB is
- * refused as if the address did not exist. A raw socket does not pass the cgroup hooks: it is
- * refused at the LSM hook; unmarked it is routed by its source address.
+/* bind.
+ *
+ * To an address (row 20): a socket without a FIB takes the address's, one of another FIB is refused
+ * as if the address did not exist. A raw socket does not pass the cgroup hooks: it is refused at the
+ * LSM hook; unmarked it is routed by its source address.
+ *
+ * To any address (rows 16 to 18): a socket of FIB k is bound to the FIB's preferred address, so that
+ * the kernel itself gives it that FIB's traffic and leaves the rest to a wildcard socket. The kernel
+ * would take both for a conflict (P6) unless both have SO_REUSEPORT and one user: the hook sets it,
+ * and keeps count of who holds a port, so that two sockets of one FIB still conflict as they should.
  */
-#include "maps.h"
+#include "socket.h"
+
+/* Socket -> its entry in fib_listeners, for the time it holds one. Not inherited on accept.
+ * Writers: fib_post_bind4/6. Readers: fib_release, fib_bind4/6. */
+struct held {
+	struct fib_listener key;
+	__u32 kind;       /* FIB_ALONE or FIB_SHARED */
+	__u32 is_counted; /* the bind has succeeded */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct held);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fib_held SEC(".maps");
+
+/* (FIB, port, protocol, family) -> sockets bound to any address there.
+ * Writers: fib_post_bind4/6, fib_release. Reader: fib_bind4/6. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__type(key, struct fib_listener);
+	__type(value, struct fib_holders);
+	__uint(max_entries, 2 * FIB_MAP_ENTRIES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fib_listeners SEC(".maps");
 
 /* Judge an address for a socket of FIB *fib and say its FIB; false: not available there. */
 static __always_inline bool judge(const struct fib_address *address, __u32 *fib)
@@ -15,7 +49,7 @@ static __always_inline bool judge(const struct fib_address *address, __u32 *fib)
 		return false;
 	if (!fib_of_own(config, address, &address_fib)) {
 		if (fib_is_of_link(address))
-			return true; /* wildcard, groups: row 51 keeps them in FIB 0 */
+			return true; /* groups: row 51 keeps them in FIB 0 */
 		if (*fib && *fib == config->interface_fib)
 			return true; /* added by hand: the kernel knows whether it is there */
 	}
@@ -25,44 +59,186 @@ static __always_inline bool judge(const struct fib_address *address, __u32 *fib)
 	return true;
 }
 
-static __always_inline int bind_to(struct bpf_sock_addr *context, const struct fib_address *address)
+static __always_inline int bind_to_address(struct bpf_sock_addr *context, __u32 mark,
+					   const struct fib_address *address)
 {
-	struct bpf_sock *sk = context->sk;
-	__u32 fib;
+	__u32 fib = mark;
 
-	if (!sk)
-		return 1;
-	fib = sk->mark;
-	if (!judge(address, &fib)) {
-		bpf_set_retval(-EADDRNOTAVAIL);
-		return 0;
-	}
-	if (fib != sk->mark && bpf_setsockopt(context, SOL_SOCKET, SO_MARK, &fib, sizeof(fib))) {
-		bpf_set_retval(-EADDRNOTAVAIL);
-		return 0;
-	}
+	if (!judge(address, &fib))
+		return refuse(EADDRNOTAVAIL);
+	if (fib != mark && bpf_setsockopt(context, SOL_SOCKET, SO_MARK, &fib, sizeof(fib)))
+		return refuse(EADDRNOTAVAIL);
 	return 1;
+}
+
+static __always_inline bool wants(struct bpf_sock_addr *context, int option)
+{
+	int value = 0;
+
+	return !bpf_getsockopt(context, SOL_SOCKET, option, &value, sizeof(value)) && value;
+}
+
+/* As the kernel would judge sockets of one FIB: all want to share the port, or it is taken. (It
+ * also lets TCP sockets with SO_REUSEADDR bind together and refuses the second listen; here the
+ * second bind is.) UDP sockets share by SO_REUSEADDR as well. */
+static __always_inline bool is_taken(const struct fib_listener *key, bool shares)
+{
+	const struct fib_holders *holders = bpf_map_lookup_elem(&fib_listeners, key);
+
+	if (!holders)
+		return false;
+	return holders->count[FIB_ALONE] || (holders->count[FIB_SHARED] && !shares);
+}
+
+static __always_inline bool may_share(struct bpf_sock_addr *context)
+{
+	return wants(context, SO_REUSEPORT) ||
+	       (context->type == SOCK_DGRAM && wants(context, SO_REUSEADDR));
+}
+
+/* Make room for sockets of other FIBs on this port; the FIB's own must be free. */
+static __always_inline int share_port(struct bpf_sock_addr *context, __u32 fib, __u8 family)
+{
+	struct fib_listener key = {
+		.fib = fib,
+		.port = bpf_ntohs((__u16)context->user_port),
+		.protocol = (__u8)context->protocol,
+		.family = family,
+	};
+	struct held held = { .key = key, .kind = may_share(context) ? FIB_SHARED : FIB_ALONE };
+	struct held *stored;
+	int on = 1;
+
+	if (!key.port)
+		return 1; /* the kernel will choose a free one */
+	if (is_taken(&key, held.kind == FIB_SHARED))
+		return refuse(EADDRINUSE);
+	stored = bpf_sk_storage_get(&fib_held, context->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!stored)
+		return refuse(ENOMEM);
+	*stored = held;
+	if (bpf_setsockopt(context, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)))
+		return refuse(EADDRINUSE);
+	return 1;
+}
+
+static __always_inline bool is_active(void)
+{
+	const struct fib_config *config = fib_settings();
+
+	return config && (config->flags & FIB_ACTIVE);
 }
 
 SEC("cgroup/bind4")
 int fib_bind4(struct bpf_sock_addr *context)
 {
+	const struct fib_state *state;
 	struct fib_address address;
+	__u32 fib;
 
+	if (!context->sk)
+		return 1;
+	fib = context->sk->mark;
 	fib_map_ipv4(&address, context->user_ip4);
-	return bind_to(context, &address);
+	if (!is_any(&address))
+		return bind_to_address(context, fib, &address);
+	if (!is_active())
+		return 1;
+	if (fib) {
+		state = bpf_map_lookup_elem(&fib_states, &fib);
+		if (!state || !(state->flags & FIB_HAS_IPV4))
+			return refuse(EADDRNOTAVAIL);
+		context->user_ip4 = state->ipv4.words[3];
+	}
+	return share_port(context, fib, AF_INET);
 }
 
+/* A dual-stack socket of a FIB takes the FIB's IPv6 address, or its IPv4 one where it has no other.
+ * Both at once the kernel cannot bind: lookup.bpf.c brings it the rest. */
 SEC("cgroup/bind6")
 int fib_bind6(struct bpf_sock_addr *context)
 {
+	const struct fib_address *chosen;
+	const struct fib_state *state;
 	struct fib_address address;
+	__u32 fib;
 
-	address.words[0] = context->user_ip6[0];
-	address.words[1] = context->user_ip6[1];
-	address.words[2] = context->user_ip6[2];
-	address.words[3] = context->user_ip6[3];
-	return bind_to(context, &address);
+	if (!context->sk)
+		return 1;
+	fib = context->sk->mark;
+	user_ipv6(context, &address);
+	if (!is_any(&address))
+		return bind_to_address(context, fib, &address);
+	if (!is_active())
+		return 1;
+	if (fib) {
+		state = bpf_map_lookup_elem(&fib_states, &fib);
+		if (!state || !(state->flags & (FIB_HAS_IPV4 | FIB_HAS_IPV6)))
+			return refuse(EADDRNOTAVAIL);
+		chosen = state->flags & FIB_HAS_IPV6 ? &state->ipv6 : &state->ipv4;
+		context->user_ip6[0] = opaque(chosen->words[0]);
+		context->user_ip6[1] = opaque(chosen->words[1]);
+		context->user_ip6[2] = opaque(chosen->words[2]);
+		context->user_ip6[3] = opaque(chosen->words[3]);
+	}
+	return share_port(context, fib, AF_INET6);
+}
+
+static __always_inline void count(struct fib_holders *holders, __u32 kind, int change)
+{
+	__sync_fetch_and_add(&holders->count[kind & 1], change);
+}
+
+/* The bind has succeeded: from here on the port counts as held. */
+static __always_inline int hold(struct bpf_sock *sk)
+{
+	struct held *held = bpf_sk_storage_get(&fib_held, sk, NULL, 0);
+	struct fib_holders *holders, first = {};
+
+	if (!held)
+		return 1;
+	holders = bpf_map_lookup_elem(&fib_listeners, &held->key);
+	if (!holders) {
+		bpf_map_update_elem(&fib_listeners, &held->key, &first, BPF_NOEXIST);
+		holders = bpf_map_lookup_elem(&fib_listeners, &held->key);
+		if (!holders)
+			return 0;
+	}
+	count(holders, held->kind, 1);
+	held->is_counted = 1;
+	return 1;
+}
+
+SEC("cgroup/post_bind4")
+int fib_post_bind4(struct bpf_sock *sk)
+{
+	return hold(sk);
+}
+
+SEC("cgroup/post_bind6")
+int fib_post_bind6(struct bpf_sock *sk)
+{
+	return hold(sk);
+}
+
+/* The last descriptor of the socket is closed. */
+SEC("cgroup/sock_release")
+int fib_release(struct bpf_sock *sk)
+{
+	struct held *held = bpf_sk_storage_get(&fib_held, sk, NULL, 0);
+	struct fib_holders *holders;
+
+	if (!held || !held->is_counted)
+		return 1;
+	held->is_counted = 0;
+	holders = bpf_map_lookup_elem(&fib_listeners, &held->key);
+	if (!holders)
+		return 1;
+	count(holders, held->kind, -1);
+	/* A bind that comes in between loses its count, and so no more than a refusal. */
+	if (!holders->count[FIB_ALONE] && !holders->count[FIB_SHARED])
+		bpf_map_delete_elem(&fib_listeners, &held->key);
+	return 1;
 }
 
 SEC("lsm/socket_bind")

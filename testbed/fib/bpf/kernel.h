@@ -43,10 +43,17 @@ struct socket {
 #define SOCK_RAW 3
 #define SOL_SOCKET 1
 #define SO_MARK 36
+#define SO_REUSEPORT 15
+#define SO_REUSEADDR 2
+#define SOCK_DGRAM 2
+#define IPPROTO_UDP 17
+#define IPPROTO_IPV6 41
+#define IPV6_V6ONLY 26
 #define EPERM 1
 #define ENOMEM 12
 #define EINVAL 22
 #define ENOSYS 38
+#define EADDRINUSE 98
 #define EADDRNOTAVAIL 99
 #define ENETUNREACH 101
 #define EISCONN 106

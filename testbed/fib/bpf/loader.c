@@ -30,7 +30,9 @@
 #define TC_HANDLE 1
 #define TC_PRIORITY 1
 
-static const char *const objects[] = { "ingress", "egress", "thread", "sockopt", "bind" };
+static const char *const objects[] = { "ingress", "egress", "thread", "sockopt", "bind", "connect" };
+
+#define OBJECTS (sizeof(objects) / sizeof(*objects))
 
 struct link_path {
 	char text[PATH_MAX];
@@ -144,21 +146,35 @@ static struct bpf_object *load(const char *directory, const char *name)
 	return object;
 }
 
-static int attach_object(const char *directory, const char *name, int ifindex, int cgroup)
+static int attach_object(const struct bpf_object *object, int ifindex, int cgroup)
 {
-	struct bpf_object *object = load(directory, name);
 	struct bpf_program *program;
 	int error = 0;
 
-	if (!object)
-		return -1;
 	bpf_object__for_each_program(program, object) {
 		if (is_tc(program))
 			error |= attach_tc(program, ifindex);
 		else
 			error |= attach_pinned(program, cgroup);
 	}
-	bpf_object__close(object);
+	return error;
+}
+
+/* All are loaded before the first is attached: what the verifier refuses changes nothing. */
+static int attach_objects(const char *directory, int ifindex, int cgroup)
+{
+	struct bpf_object *loaded[OBJECTS] = {};
+	int error = 0;
+
+	for (size_t i = 0; i < OBJECTS && !error; i++) {
+		loaded[i] = load(directory, objects[i]);
+		if (!loaded[i])
+			error = -1;
+	}
+	for (size_t i = 0; i < OBJECTS && !error; i++)
+		error = attach_object(loaded[i], ifindex, cgroup);
+	for (size_t i = 0; i < OBJECTS; i++)
+		bpf_object__close(loaded[i]);
 	return error;
 }
 
@@ -172,7 +188,7 @@ static int make_directory(const char *path)
 static int attach(int ifindex, const char *directory)
 {
 	int cgroup = open(CGROUP_ROOT, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int error = 0;
+	int error;
 
 	if (cgroup < 0)
 		return fail("open", CGROUP_ROOT, errno);
@@ -180,8 +196,7 @@ static int attach(int ifindex, const char *directory)
 		close(cgroup);
 		return -1;
 	}
-	for (size_t i = 0; i < sizeof(objects) / sizeof(*objects); i++)
-		error |= attach_object(directory, objects[i], ifindex, cgroup);
+	error = attach_objects(directory, ifindex, cgroup);
 	close(cgroup);
 	return error;
 }

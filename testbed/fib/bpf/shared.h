@@ -26,6 +26,8 @@ struct fib_address {
 
 struct fib_state {
 	__u32 flags;
+	struct fib_address ipv4; /* preferred source address, where there is one */
+	struct fib_address ipv6;
 };
 
 /* A neighbour of a FIB. FIB_ANY: that MAC is a neighbour of at least one FIB. */
@@ -41,6 +43,7 @@ struct fib_router {
 #define FIB_STRICT_MAC 1u /* drop what does not come from a neighbour of the destination's FIB */
 #define FIB_GUARD_OFF 2u  /* negative control: let every frame out */
 #define FIB_THREAD_LEAK 4u /* negative control: a thread's FIB is that of its whole process */
+#define FIB_ACTIVE 8u /* there are FIBs: wildcard sockets must leave room for theirs */
 
 struct fib_config {
 	__u32 interface_fib;
@@ -57,6 +60,21 @@ enum fib_drop {
 	FIB_DROP_GUARD_ROUTER,  /* out: destination MAC is no neighbour of the FIB (P33) */
 	FIB_DROP_GUARD_NO_FIB,  /* out: the FIB is not configured (P33) */
 	FIB_DROP_REASONS,
+};
+
+/* Who listens on a port at any address: key and value of fib_listeners. */
+struct fib_listener {
+	__u32 fib;
+	__u16 port; /* host byte order */
+	__u8 protocol;
+	__u8 family;
+};
+
+#define FIB_ALONE 0  /* sockets that would not share the port */
+#define FIB_SHARED 1 /* sockets that asked for it themselves */
+
+struct fib_holders {
+	__u32 count[2];
 };
 
 /* Value of fib_task: the default FIB of a thread. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* SOL_FIB: the FIB of one socket, set and read without the capability that SO_MARK needs. */
-#include "maps.h"
+#include "socket.h"
 
 #define PAGE_BYTES 4096
 
@@ -13,23 +13,9 @@ static __always_inline int not_ours(struct bpf_sockopt *context)
 	return 1;
 }
 
-static __always_inline int refuse(int error)
-{
-	bpf_set_retval(-error);
-	return 0;
-}
-
 static __always_inline bool has_fib(const struct bpf_sock *sk)
 {
 	return sk->family == AF_INET || sk->family == AF_INET6;
-}
-
-/* The verifier wants each field of a socket read by itself: without the barrier the compiler
- * computes a pointer into it. */
-static __always_inline __u32 opaque(__u32 value)
-{
-	asm volatile("" : "+r"(value));
-	return value;
 }
 
 static __always_inline void local_address(const struct bpf_sock *sk, struct fib_address *address)

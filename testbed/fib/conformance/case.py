@@ -10,8 +10,7 @@ import unittest
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-import fib
-
+from .. import api as fib
 from . import lab
 
 T = TypeVar("T")
@@ -45,7 +44,10 @@ class Case(unittest.TestCase):
 
 
 def fib_socket(
-    number: int, family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM, protocol: int = 0
+    number: int,
+    family: socket.AddressFamily = socket.AF_INET,
+    kind: int = socket.SOCK_STREAM,
+    protocol: int = 0,
 ) -> socket.socket:
     """Return a socket made in a thread with that FIB."""
     with fib.thread_fib(number):

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
-from fib import apply, bpfmap
-from fib.failure import EnvironmentFailure
+from .. import apply, bpfmap
+from ..failure import EnvironmentFailure
 
 T = TypeVar("T")
 
@@ -40,12 +40,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 
 
-def server(tenant: int, family: int) -> str:
+def server(tenant: int, family: socket.AddressFamily) -> str:
     """S_k: the server's address in a tenant."""
     return f"10.64.0.{8 * tenant - 7}" if family == socket.AF_INET else f"fd00:64:0:{tenant}::1"
 
 
-def router(tenant: int, family: int) -> str:
+def router(tenant: int, family: socket.AddressFamily) -> str:
     """Return the router's address on the uplink."""
     return f"10.64.0.{8 * tenant - 2}" if family == socket.AF_INET else f"fd00:64:0:{tenant}::fe"
 
@@ -119,7 +119,9 @@ def _enter(descriptor: int) -> None:
         raise OSError(ctypes.get_errno(), "setns")
 
 
-def tenant_socket(tenant: int, family: int, kind: int, port: int = 0) -> socket.socket:
+def tenant_socket(
+    tenant: int, family: socket.AddressFamily, kind: int, port: int = 0
+) -> socket.socket:
     """Return a socket of a tenant's client, bound to its address."""
     with namespace(tenant):
         made = socket.socket(family, kind)
@@ -160,7 +162,7 @@ class Capture:
 
     def packets(self) -> list[bytes]:
         """Return the IP packets from the SUT seen since the last call, oldest first."""
-        seen = []
+        seen: list[bytes] = []
         while True:
             try:
                 frame, where = self._socket.recvfrom(65535)

@@ -5,8 +5,7 @@ import socket
 import struct
 import time
 
-import fib
-
+from .. import api as fib
 from . import lab, packet
 from .case import Case, fib_socket
 from .test_sockets import DGRAM, STREAM, source_info, wildcard
@@ -81,7 +80,7 @@ class Ingress(Case):
             with self.subTest(family=family):
                 self.quote_another_tenant(family)
 
-    def quote_another_tenant(self, family: int) -> None:
+    def quote_another_tenant(self, family: socket.AddressFamily) -> None:
         """A port-unreachable for tenant 2's connected socket, from tenant 1 and then from 2."""
         kind, code = (3, 3) if family == FOUR else (1, 4)
         client = lab.CLIENT[family]
@@ -143,7 +142,7 @@ class Egress(Case):
             time.sleep(lab.QUIET_S)
             return bool(capture.packets())
 
-    def made(self, number: int, family: int, option: str) -> socket.socket:
+    def made(self, number: int, family: socket.AddressFamily, option: str) -> socket.socket:
         made = fib_socket(number, family, DGRAM)
         index = socket.if_nametoindex(lab.NIC)
         if option == "device":

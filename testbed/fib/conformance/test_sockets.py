@@ -8,8 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import fib
-
+from .. import api as fib
 from . import lab, packet
 from .case import Case, fib_socket
 
@@ -30,7 +29,7 @@ def syncookies(value: int) -> Iterator[None]:
         setting.write_text(former)
 
 
-def wildcard(family: int, kind: int) -> socket.socket:
+def wildcard(family: socket.AddressFamily, kind: int) -> socket.socket:
     """Return a bound wildcard socket of FIB 0."""
     made = socket.socket(family, kind)
     made.settimeout(lab.TIMEOUT_S)
@@ -41,7 +40,9 @@ def wildcard(family: int, kind: int) -> socket.socket:
     return made
 
 
-def source_info(family: int, address: str, interface: int = 0) -> tuple[int, int, bytes]:
+def source_info(
+    family: socket.AddressFamily, address: str, interface: int = 0
+) -> tuple[int, int, bytes]:
     """Return the control message that names a datagram's source."""
     packed = socket.inet_pton(family, address)
     if family == socket.AF_INET:
@@ -84,7 +85,7 @@ class Sockets(Case):
                 with self.subTest(family=family, cookies=cookies), syncookies(cookies):
                     self.accept_from_all(family)
 
-    def accept_from_all(self, family: int) -> None:
+    def accept_from_all(self, family: socket.AddressFamily) -> None:
         """All clients at once, from the same address and port."""
         with contextlib.ExitStack() as stack:
             listener = stack.enter_context(wildcard(family, STREAM))
@@ -127,7 +128,7 @@ class Sockets(Case):
                 with self.subTest(family=family, tenant=tenant):
                     self.connect_out(family, tenant)
 
-    def connect_out(self, family: int, tenant: int) -> None:
+    def connect_out(self, family: socket.AddressFamily, tenant: int) -> None:
         with (
             lab.tenant_socket(tenant, family, STREAM, 389) as listener,
             fib_socket(tenant, family) as made,
@@ -199,7 +200,7 @@ class Sockets(Case):
                 for tenant in lab.TENANTS:
                     self.serve(serving, family, tenant)
 
-    def serve(self, serving: socket.socket, family: int, tenant: int) -> None:
+    def serve(self, serving: socket.socket, family: socket.AddressFamily, tenant: int) -> None:
         address = lab.server(tenant, family)
         with lab.tenant_socket(tenant, family, DGRAM, 40000) as client:
             client.connect((address, 5000))

@@ -9,8 +9,7 @@ import sys
 import threading
 import time
 
-import fib
-
+from .. import api as fib
 from . import lab
 from .case import Case, in_fork, in_thread
 
@@ -19,7 +18,9 @@ KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 ORDINARY_UID = 65534
 
 
-def new_socket_fib(family: int = socket.AF_INET, kind: int = socket.SOCK_STREAM) -> int:
+def new_socket_fib(
+    family: socket.AddressFamily = socket.AF_INET, kind: int = socket.SOCK_STREAM
+) -> int:
     """Return the FIB of a new socket."""
     with socket.socket(family, kind) as made:
         return fib.socket_fib(made)

@@ -6,6 +6,7 @@ reported at once, each with its path inside the document.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -82,10 +83,11 @@ class Tenant:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole configuration: tenants by FIB, in the order of the file."""
+    """A whole configuration: tenants by FIB, in the order of the file, and the file's SHA-256."""
 
     port: int
     tenants: Mapping[int, Tenant]
+    sha256: str
 
     def methods(self) -> frozenset[Method]:
         """Return the methods that at least one tenant offers."""
@@ -118,7 +120,7 @@ def parse_config(text: str, *, source: str = "config") -> Config:
     except (ValueError, RecursionError) as error:
         raise ConfigError(source, [f"not JSON: {error}"]) from error
     problems: list[str] = []
-    config = _config(_Reader(document, "", problems))
+    config = _config(_Reader(document, "", problems), hashlib.sha256(text.encode()).hexdigest())
     if problems:
         raise ConfigError(source, problems)
     return config
@@ -202,7 +204,7 @@ class _Reader:
             self.complain(name, "unknown key")
 
 
-def _config(reader: _Reader) -> Config:
+def _config(reader: _Reader, sha256: str) -> Config:
     version = reader.number("version", range(VERSION, VERSION + 1))
     port = reader.number("port", _PORTS, DEFAULT_PORT)
     tenants: dict[int, Tenant] = {}
@@ -218,7 +220,7 @@ def _config(reader: _Reader) -> Config:
         tenants.setdefault(tenant.fib, tenant)
         names.setdefault(tenant.name, tenant.fib)
     reader.finish()
-    return Config(port, tenants)
+    return Config(port, tenants, sha256)
 
 
 def _tenant(reader: _Reader) -> Tenant:

@@ -65,7 +65,7 @@ class KerberosLogin:
         self._verify_kdc = verify_kdc
         self._keytab_of = keytab_of
 
-    def prepare(self) -> None:
+    def load_libraries(self) -> None:
         """Load the libraries before the first request has to wait for them."""
         krb5.load_library()
         import gssapi  # noqa: F401, PLC0415 - absent on hosts that only run the unit tests

@@ -41,10 +41,8 @@ class LdapLogin:
         self._shared_lock = threading.Lock()
         self._reuse_connection = reuse_connection
 
-    def prepare(self) -> None:
+    def load_library(self) -> None:
         """Load libldap before the first request has to wait for it."""
-        # ldap.conf of the host says nothing about our tenants; read when libldap initialises.
-        os.environ["LDAPNOINIT"] = "1"
         import ldap  # noqa: F401, PLC0415 - absent on hosts that only run the unit tests
 
     def login(self, config: LdapConfig, user: str, password: str) -> Outcome:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from .outcome import Endpoint
@@ -21,8 +22,24 @@ _BACKLOG = 4096  # the kernel caps it at net.core.somaxconn
 Prepare = Callable[[socket.socket], None]
 
 
-def open_listener(port: int, *, prepare: Prepare) -> socket.socket:
-    """Return the listening TCP socket, not blocking; `prepare` makes it serve every FIB."""
+@dataclass(frozen=True, slots=True)
+class Wildcards:
+    """The daemon's two sockets."""
+
+    listener: socket.socket
+    datagram: socket.socket
+
+
+def open_wildcards(port: int, *, prepare: Prepare) -> Wildcards:
+    """Open both sockets; `prepare` makes a socket one that serves every FIB.
+
+    Raises:
+        OSError: when the port is taken.
+    """
+    return Wildcards(_open_listener(port, prepare), _open_datagram(port, prepare))
+
+
+def _open_listener(port: int, prepare: Prepare) -> socket.socket:
     sock = _wildcard(socket.SOCK_STREAM)
     prepare(sock)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,10 +52,10 @@ def open_listener(port: int, *, prepare: Prepare) -> socket.socket:
     return sock
 
 
-def open_datagram(port: int, *, prepare: Prepare) -> socket.socket:
-    """Return the UDP socket, not blocking; it tells the address each datagram was sent to."""
+def _open_datagram(port: int, prepare: Prepare) -> socket.socket:
     sock = _wildcard(socket.SOCK_DGRAM)
     prepare(sock)
+    # Tells the address that each datagram was sent to.
     sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     sock.bind(("::", port))
     return sock

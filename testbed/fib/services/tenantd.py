@@ -24,21 +24,37 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from .config import ConfigError, load_config
-from .daemon import Daemon, Options
+from .config import Config, ConfigError, load_config
+from .daemon import Daemon, Setup
 from .log import Log
 from .privileges import PrivilegeError, drop_privileges, find_user, raise_descriptor_limit
 from .settings import Defect, Limits
+from .sockets import open_wildcards
+from .state import StateDirectory
 
 _EXIT_CANNOT_SERVE = 1
 _EXIT_BAD_INPUT = 2
 _EXIT_MISSING = 3
 _STATE_DIRECTORY = Path("/run/tenantd")
-# Read by glibc when a thread first resolves, and by libkrb5's own resolver calls. Without it a
-# dead DNS holds a worker for 10 s and more (5 s a try, two tries, each server).
-_RESOLVER_OPTIONS = "timeout:1 attempts:2"
+
+
+class MissingError(Exception):
+    """This machine lacks something that the daemon needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command line."""
+
+    config: Path
+    only_check: bool
+    user: str
+    state_directory: Path
+    defects: frozenset[Defect]
+    limits: Limits
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,31 +63,57 @@ def main(argv: Sequence[str] | None = None) -> int:
     log = Log(sys.stderr.fileno())
     try:
         config = load_config(options.config)
+        if not options.only_check:
+            _start(config, options, log).serve()
     except ConfigError as error:
-        for problem in str(error).splitlines():
-            log.write({"event": "fatal", "error": problem})
-        return _EXIT_BAD_INPUT
-    if options.only_check:
-        return 0
-    os.environ["RES_OPTIONS"] = _RESOLVER_OPTIONS
-    try:
-        # Not at the top: the daemon's parts are tested where the FIB API is not.
-        from .. import api  # noqa: PLC0415, TID252 - shipped as `fib`, here `testbed.fib`
-
-        daemon = Daemon(config, options=options, fibs=api, log=log)
-        descriptors = raise_descriptor_limit()
-        user = find_user(options.user) if options.user else find_user("tenantd", "nobody")
-        daemon.open(owner=user)
-        drop_privileges(user)
-        daemon.prepare()
-    except (PrivilegeError, ImportError) as error:
-        log.write({"event": "fatal", "error": str(error)})
-        return _EXIT_MISSING
+        return _fatal(log, str(error), _EXIT_BAD_INPUT)
+    except (MissingError, PrivilegeError, ImportError) as error:
+        return _fatal(log, str(error), _EXIT_MISSING)
     except OSError as error:
-        log.write({"event": "fatal", "error": str(error)})
-        return _EXIT_CANNOT_SERVE
-    daemon.serve(descriptors=descriptors)
+        return _fatal(log, str(error), _EXIT_CANNOT_SERVE)
     return 0
+
+
+def _start(config: Config, options: Options, log: Log) -> Daemon:
+    # Not at the top: --check needs no FIBs, and the parts are tested where there are none.
+    from .. import api  # noqa: PLC0415, TID252 - shipped as `fib`, here `testbed.fib`
+
+    try:
+        api.get_thread_fib()
+    except OSError as error:
+        raise MissingError(f"the FIB extensions are not attached: {error}") from error
+    user = find_user(options.user) if options.user else find_user("tenantd", "nobody")
+    descriptors = raise_descriptor_limit()
+    wildcards = open_wildcards(config.port, prepare=api.set_socket_any)
+    state = StateDirectory(options.state_directory)
+    state.create(user)
+    drop_privileges(user)
+    state.write_krb5_conf()
+    _set_environment(state)
+    setup = Setup(options.config, options.limits, options.defects, descriptors)
+    daemon = Daemon(config, wildcards, setup=setup, state=state, fibs=api, log=log)
+    daemon.load_libraries(config)
+    return daemon
+
+
+def _set_environment(state: StateDirectory) -> None:
+    """Tell the libraries what is the same for all tenants; once, before there are threads."""
+    os.environ.update(
+        {
+            # glibc's resolver, and libkrb5's use of it. Without this a dead DNS holds a worker
+            # for 10 s and more: 5 s a try, two tries, each server.
+            "RES_OPTIONS": "timeout:1 attempts:2",
+            # libldap: the host's ldap.conf says nothing about our tenants.
+            "LDAPNOINIT": "1",
+            "KRB5_CONFIG": str(state.krb5_conf),
+        }
+    )
+
+
+def _fatal(log: Log, message: str, code: int) -> int:
+    for line in message.splitlines():
+        log.write({"event": "fatal", "error": line})
+    return code
 
 
 def _options(argv: Sequence[str] | None) -> Options:
@@ -89,12 +131,16 @@ def _options(argv: Sequence[str] | None) -> Options:
     parser.add_argument("--workers", type=_positive, default=limits.workers, metavar="N")
     parser.add_argument("--user", default="", help="whom to become (default: tenantd, else nobody)")
     parser.add_argument("--state-dir", type=Path, default=_STATE_DIRECTORY, metavar="DIR")
-    parser.add_argument("--ldap-timeout", type=_seconds, default=limits.ldap_timeout_s, metavar="S")
-    parser.add_argument(
-        "--queue-timeout", type=_seconds, default=limits.queue_timeout_s, metavar="S"
-    )
-    parser.add_argument("--line-timeout", type=_seconds, default=limits.line_timeout_s, metavar="S")
-    parser.add_argument("--idle-timeout", type=_seconds, default=limits.idle_timeout_s, metavar="S")
+    for name, default, meaning in (
+        ("ldap", limits.ldap_timeout_s, "one network operation of libldap"),
+        ("queue", limits.queue_timeout_s, "a request that waits for a worker"),
+        ("request", limits.request_timeout_s, "a request that holds a worker"),
+        ("line", limits.line_timeout_s, "a line that has begun, a reply that is not taken"),
+        ("idle", limits.idle_timeout_s, "a connection without a request"),
+    ):
+        parser.add_argument(
+            f"--{name}-timeout", type=_seconds, default=default, metavar="S", help=meaning
+        )
     parser.add_argument(
         "--defect", action="append", default=[], type=Defect, choices=list(Defect), metavar="NAME"
     )

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from testbed.fib.netlink import GOTO, TO_TABLE, UNREACHABLE, Rule
 from testbed.fib.rules import ENTRY, TABLE_BASE, build_rules
 
-FAMILIES = {socket.AF_INET: 4, socket.AF_INET6: 16}
+FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 FIB_0 = [255, 254, 253]
 
 
 def visited(rules: set[Rule], *, mark: int, source: bytes) -> list[int]:
     """Tables the kernel looks into, in order, when none of them has a route; ends at unreachable."""
     ordered = sorted(rules, key=lambda rule: rule.preference)
-    tables, start = [], 0
+    tables: list[int] = []
+    start = 0
     for rule in ordered:
         if rule.preference < start or not matches(rule, mark, source):
             continue

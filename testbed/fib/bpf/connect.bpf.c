@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* connect and sendmsg of a socket whose FIB has no address of the destination's family (row 24):
+ * there is nothing it could send from, and nothing may be borrowed from another FIB.
+ */
+#include "socket.h"
+
+static __always_inline int judge(__u32 fib, __u32 needed)
+{
+	const struct fib_state *state;
+
+	if (!fib)
+		return 1;
+	state = bpf_map_lookup_elem(&fib_states, &fib);
+	if (!state || (state->flags & needed))
+		return 1; /* not configured: the rules say unreachable */
+	return refuse(EADDRNOTAVAIL);
+}
+
+static __always_inline int judge_ipv6(struct bpf_sock_addr *context)
+{
+	struct fib_address address;
+
+	if (!context->sk)
+		return 1;
+	user_ipv6(context, &address);
+	return judge(context->sk->mark, is_mapped(&address) ? FIB_HAS_IPV4 : FIB_HAS_IPV6);
+}
+
+SEC("cgroup/connect4")
+int fib_connect4(struct bpf_sock_addr *context)
+{
+	return context->sk ? judge(context->sk->mark, FIB_HAS_IPV4) : 1;
+}
+
+SEC("cgroup/sendmsg4")
+int fib_sendmsg4(struct bpf_sock_addr *context)
+{
+	return context->sk ? judge(context->sk->mark, FIB_HAS_IPV4) : 1;
+}
+
+SEC("cgroup/connect6")
+int fib_connect6(struct bpf_sock_addr *context)
+{
+	return judge_ipv6(context);
+}
+
+SEC("cgroup/sendmsg6")
+int fib_sendmsg6(struct bpf_sock_addr *context)
+{
+	return judge_ipv6(context);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

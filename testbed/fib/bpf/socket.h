@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * What the cgroup socket hooks share.
+ */
+#ifndef FIB_SOCKET_H
+#define FIB_SOCKET_H
+
+#include "maps.h"
+
+/* End of a hook that fails the system call with `error`. */
+static __always_inline int refuse(int error)
+{
+	bpf_set_retval(-error);
+	return 0;
+}
+
+/* The verifier wants each field of a context or socket read by itself: without the barrier the
+ * compiler computes a pointer into it, or merges two accesses. */
+static __always_inline __u32 opaque(__u32 value)
+{
+	asm volatile("" : "+r"(value));
+	return value;
+}
+
+static __always_inline bool is_mapped(const struct fib_address *address)
+{
+	return !address->words[0] && !address->words[1] && address->words[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool is_any(const struct fib_address *address)
+{
+	return !address->words[0] && !address->words[1] && !address->words[3] &&
+	       (!address->words[2] || address->words[2] == bpf_htonl(0xffff));
+}
+
+/* The user's address of a bind, connect or sendmsg hook. */
+static __always_inline void user_ipv6(const struct bpf_sock_addr *context,
+				      struct fib_address *address)
+{
+	address->words[0] = opaque(context->user_ip6[0]);
+	address->words[1] = opaque(context->user_ip6[1]);
+	address->words[2] = opaque(context->user_ip6[2]);
+	address->words[3] = opaque(context->user_ip6[3]);
+}
+
+#endif

@@ -1,0 +1,188 @@
+"""Rows 16 to 18 and 32: per-FIB listeners beside a wildcard one, on one port."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+
+from .. import api as fib
+from . import lab
+from .case import Case, fib_socket, in_fork
+from .test_sockets import DGRAM, STREAM
+
+PORT = 5300
+OTHER_UID = 65534
+
+
+def any_socket(number: int, family: socket.AddressFamily, kind: int) -> socket.socket:
+    """Return a socket of a FIB bound to any address; TCP: listening."""
+    made = fib_socket(number, family, kind)
+    try:
+        made.bind(("", PORT))
+    except OSError:
+        made.close()
+        raise
+    if kind == STREAM:
+        made.listen(64)
+    return made
+
+
+class Listeners(Case):
+    def reached(
+        self,
+        tenant: int,
+        family: socket.AddressFamily,
+        kind: int,
+        sockets: dict[str, socket.socket],
+    ) -> str:
+        """Return the name of the socket that a tenant's client reaches, or 'none'."""
+        for made in sockets.values():
+            made.settimeout(lab.QUIET_S)
+        with lab.tenant_socket(tenant, family, kind) as client:
+            try:
+                client.connect((lab.server(tenant, family), PORT))
+                client.send(b"x")
+            except ConnectionRefusedError:
+                return "none"
+            return next((name for name, made in sockets.items() if self.took(made, kind)), "none")
+
+    def took(self, made: socket.socket, kind: int) -> bool:
+        try:
+            if kind == STREAM:
+                made.accept()[0].close()
+            else:
+                made.recv(9)
+        except TimeoutError:
+            return False
+        return True
+
+    def test_row_16_listener_of_a_fib_is_reached_by_its_tenant_alone(self) -> None:
+        for family in self.families():
+            for kind in (STREAM, DGRAM):
+                with self.subTest(family=family, kind=kind), any_socket(1, family, kind) as own:
+                    self.assertEqual(self.reached(1, family, kind, {"own": own}), "own")
+                    self.assertEqual(self.reached(2, family, kind, {"own": own}), "none")
+                    self.assertEqual(fib.socket_fib(own), 1)
+
+    def test_row_16_same_port_in_another_fib(self) -> None:
+        for family in self.families():
+            for kind in (STREAM, DGRAM):
+                with (
+                    self.subTest(family=family, kind=kind),
+                    any_socket(1, family, kind) as one,
+                    any_socket(2, family, kind) as two,
+                ):
+                    both = {"one": one, "two": two}
+                    self.assertEqual(self.reached(1, family, kind, both), "one")
+                    self.assertEqual(self.reached(2, family, kind, both), "two")
+                    self.assertEqual(self.reached(3, family, kind, both), "none")
+
+    def test_row_16_same_port_in_the_same_fib(self) -> None:
+        for family in self.families():
+            for kind in (STREAM, DGRAM):
+                for number in (0, 1):
+                    with (
+                        self.subTest(family=family, kind=kind, fib=number),
+                        any_socket(number, family, kind),
+                        self.refused(errno.EADDRINUSE),
+                    ):
+                        any_socket(number, family, kind)
+
+    def test_row_16_port_is_free_again_after_close(self) -> None:
+        for family in self.families():
+            for kind in (STREAM, DGRAM):
+                for _ in range(3):
+                    any_socket(1, family, kind).close()
+                    any_socket(0, family, kind).close()
+
+    def test_row_16_another_user_is_refused(self) -> None:
+        """The kernel shares a port among sockets of one user only."""
+
+        def as_other(number: int) -> int:
+            os.setgid(OTHER_UID)
+            os.setuid(OTHER_UID)
+            with contextlib.suppress(OSError), any_socket(number, socket.AF_INET, STREAM):
+                return 0
+            return errno.EADDRINUSE
+
+        with any_socket(0, socket.AF_INET, STREAM):
+            self.assertEqual(in_fork(lambda: as_other(1)), errno.EADDRINUSE)
+        self.assertEqual(in_fork(lambda: as_other(1)), 0)
+
+    def test_rows_17_and_18_wildcard_gets_the_rest(self) -> None:
+        for family in self.families():
+            for kind in (STREAM, DGRAM):
+                for order in ((0, 1), (1, 0)):
+                    with (
+                        self.subTest(family=family, kind=kind, order=order),
+                        contextlib.ExitStack() as stack,
+                    ):
+                        sockets = {
+                            f"fib{number}": stack.enter_context(any_socket(number, family, kind))
+                            for number in order
+                        }
+                        self.assertEqual(self.reached(1, family, kind, sockets), "fib1")
+                        self.assertEqual(self.reached(2, family, kind, sockets), "fib0")
+                        self.assertEqual(self.reached(3, family, kind, sockets), "fib0")
+
+    def test_row_17_wildcard_by_option_in_a_thread_of_a_fib(self) -> None:
+        for family in self.families():
+            with self.subTest(family=family), fib_socket(1, family, STREAM) as made:
+                fib.set_socket_any(made)
+                made.bind(("", PORT))
+                made.listen()
+                for tenant in lab.TENANTS:
+                    self.assertEqual(self.reached(tenant, family, STREAM, {"any": made}), "any")
+
+    def test_row_17_tenant_added_after_listen(self) -> None:
+        few = [lab.fib_entry(1), lab.fib_entry(3)]
+        lab.put(lab.document(fibs=few))
+        self.addCleanup(lab.put, lab.document())
+        for family in self.families():
+            with self.subTest(family=family), any_socket(0, family, STREAM) as made:
+                lab.put(lab.document(fibs=few))
+                self.assertEqual(self.reached(1, family, STREAM, {"any": made}), "any")
+                lab.put(lab.document())
+                self.assertEqual(self.reached(2, family, STREAM, {"any": made}), "any")
+
+    def test_row_32_group_within_a_fib(self) -> None:
+        """Two sockets with SO_REUSEPORT in FIB 1 share its connections; one in FIB 2 gets its own."""
+        counts = {"a": 0, "b": 0, "two": 0}
+        with contextlib.ExitStack() as stack:
+            sockets = {}
+            for name, number in (("a", 1), ("b", 1), ("two", 2)):
+                made = stack.enter_context(fib_socket(number))
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                made.bind(("", PORT))
+                made.listen(128)
+                sockets[name] = made
+            for tenant in (1, 2):
+                for _ in range(40):
+                    client = stack.enter_context(lab.tenant_socket(tenant, socket.AF_INET, STREAM))
+                    client.connect((lab.server(tenant, socket.AF_INET), PORT))
+            for name, made in sockets.items():
+                made.settimeout(lab.QUIET_S)
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        made.accept()[0].close()
+                        counts[name] += 1
+        self.assertEqual(counts["two"], 40)
+        self.assertEqual(counts["a"] + counts["b"], 40)
+        self.assertGreater(min(counts["a"], counts["b"]), 5)
+
+    def test_row_24_no_address_of_the_family(self) -> None:
+        entry = lab.fib_entry(2)
+        entry["addresses"] = entry["addresses"][:1]
+        entry["routes"] = [route for route in entry["routes"] if ":" not in route["to"]]
+        lab.put(lab.document(fibs=[lab.fib_entry(1), entry, lab.fib_entry(3)]))
+        self.addCleanup(lab.put, lab.document())
+        for kind in (STREAM, DGRAM):
+            made = fib_socket(2, socket.AF_INET6, kind)
+            with made, self.refused(errno.EADDRNOTAVAIL):
+                made.connect((lab.CLIENT[socket.AF_INET6], 9))
+        with fib_socket(2, socket.AF_INET6, DGRAM) as made, self.refused(errno.EADDRNOTAVAIL):
+            made.sendto(b"x", (lab.CLIENT[socket.AF_INET6], 9))
+        with fib_socket(2, socket.AF_INET6, STREAM) as made, self.refused(errno.ECONNREFUSED):
+            made.connect((f"::ffff:{lab.CLIENT[socket.AF_INET]}", 9))  # control: IPv4 is there
