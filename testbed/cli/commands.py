@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shlex
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from testbed.drivers import containers, dockerd, images, namespace
-from testbed.errors import InputError, Problem, TestbedError
+from testbed.drivers import dockerd, images
+from testbed.errors import TestbedError
 from testbed.events import Events
 from testbed.lifecycle import daemon, preflight
 from testbed.lifecycle.check import Verdict, check
@@ -27,11 +23,6 @@ from testbed.lifecycle.down import remove_deployment, stop_shared
 from testbed.lifecycle.status import Status, TenantStatus, examine
 from testbed.lifecycle.store import Store, cache_root, state_root
 from testbed.lifecycle.up import bring_up as lifecycle_up
-from testbed.model.load import load_topology
-from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
-from testbed.plan.render import plan_view
-from testbed.plan.resources import Plan, Role, TenantPlan
 
 _EXAMPLE_ID = "aaaaaa"
 _CONSOLE_LOG, _DAEMON_LOG = "console.log", daemon.LOG
@@ -188,27 +179,6 @@ def _health(tenant: TenantStatus) -> str:
     return "[red]" + escape("\n".join(problems)) + "[/red]"
 
 
-def print_plan(console: Console, topology: Path, *, as_json: bool) -> None:
-    """Print what `up` would make; ids in names are an example's."""
-    made = build_plan(load_topology(topology), parse_deployment_id(_EXAMPLE_ID))
-    if as_json:
-        sys.stdout.write(json.dumps(plan_view(made), indent=2) + "\n")
-        return
-    table = Table(box=None, pad_edge=False)
-    for title in ("tenant", "FIB", "network", "server addresses", "next hop", "containers"):
-        table.add_column(title, overflow="fold")
-    for tenant in made.tenants:
-        table.add_row(
-            tenant.name,
-            str(tenant.fib),
-            "\n".join(str(subnet) for subnet in tenant.network.subnets),
-            "\n".join(str(address.ip) for address in tenant.server_addresses),
-            "\n".join(str(address.ip) for address in tenant.router.uplink.addresses),
-            "\n".join(f"{c.role} {c.addresses[0].ip}" for c in tenant.containers),
-        )
-    console.print(table)
-
-
 def print_findings(console: Console, *, as_json: bool) -> bool:
     """Print what `doctor` found; return whether the host is fit."""
     findings = preflight.examine(state_root(), cache_root())
@@ -222,68 +192,3 @@ def print_findings(console: Console, *, as_json: bool) -> bool:
             if not finding.ok:
                 console.print(f"    {finding.mend}", markup=False, highlight=False)
     return all(finding.ok or finding.is_advice for finding in findings)
-
-
-def read_log(name: str, target: str, tail: int) -> str:
-    """Return the last `tail` lines of the log of `target`."""
-    records = store()
-    deployment = open_deployment(records, records.get(name))
-    files = {
-        "sut": deployment.folder / _CONSOLE_LOG,
-        "ipam": deployment.folder / "ipam.log",
-        "dockerd": records.root / "dockerd.log",
-    }
-    if target in files:
-        path = files[target]
-        if not path.exists():
-            raise TestbedError(f"there is no log of {target!r}", hint=f"it would be {path}")
-        return "".join(path.read_text(errors="replace").splitlines(keepends=True)[-tail:])
-    if target == "daemon":
-        answer = deployment.sut().channel.run(["tail", "-n", str(tail), _DAEMON_LOG])
-        return answer.stdout
-    client = dockerd.connect()
-    if client is None:
-        raise TestbedError("the Docker daemon does not run", hint="start it: testbed up")
-    return containers.read_log(client, _container(deployment.plan, target), tail=tail)
-
-
-def replace_by_command(name: str, target: str, command: Sequence[str]) -> NoReturn:
-    """Replace this process by `command` at `target`, or by a shell there when it is empty."""
-    records = store()
-    deployment = open_deployment(records, records.get(name))
-    argv = _argv(deployment, target, list(command))
-    sys.stdout.flush()
-    os.execvp(argv[0], argv)
-
-
-def _argv(deployment: Deployment, target: str, command: list[str]) -> list[str]:
-    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if target == "sut":
-        ssh = ["ssh", "-F", str(deployment.sut().ssh_config), *(["-t"] if is_terminal else [])]
-        return [*ssh, "sut", *([shlex.join(command)] if command else [])]
-    tenant_name, _, part = target.partition(":")
-    if part == "router":
-        tenant = _tenant(deployment.plan, tenant_name)
-        space = namespace.RUN_NETNS / tenant.router.netns
-        return ["nsenter", f"--net={space}", "--", *(command or [os.environ.get("SHELL", "sh")])]
-    container = _container(deployment.plan, target)
-    flags = "-it" if is_terminal else "-i"
-    return ["docker", "exec", flags, container, *(command or ["bash"])]
-
-
-def _container(plan: Plan, target: str) -> str:
-    tenant_name, _, role = target.partition(":")
-    tenant = _tenant(plan, tenant_name)
-    roles = [container.role for container in tenant.containers]
-    if role not in roles:
-        known = ", ".join(f"{tenant_name}:{item}" for item in [*roles, "router"])
-        raise InputError([Problem(target, f"no such part of {tenant_name!r}", f"one of: {known}")])
-    return tenant.container(Role(role)).name
-
-
-def _tenant(plan: Plan, name: str) -> TenantPlan:
-    try:
-        return plan.tenant(name)
-    except KeyError:
-        known = ", ".join(tenant.name for tenant in plan.tenants[:8])
-        raise InputError([Problem(name, "no such tenant", f"one of: {known}, sut")]) from None

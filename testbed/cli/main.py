@@ -104,9 +104,9 @@ def plan(
     topology: TopologyArgument = DEFAULT_TOPOLOGY, output: FormatOption = Format.TABLE
 ) -> None:
     """Show everything `up` would make of a topology, without making anything."""
-    from testbed.cli import commands
+    from testbed.cli.plan import print_plan
 
-    commands.print_plan(Console(), topology, as_json=output is Format.JSON)
+    print_plan(Console(), topology, as_json=output is Format.JSON)
 
 
 @app.command("exec", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -116,9 +116,9 @@ def execute(
     name: NameOption = "",
 ) -> None:
     """Run a command in a tenant's container or router, or in the SUT; its exit code is ours."""
-    from testbed.cli import commands
+    from testbed.cli import inside
 
-    commands.replace_by_command(name, target, command)
+    inside.replace_by_command(name, target, command)
 
 
 @app.command()
@@ -127,9 +127,9 @@ def shell(
     name: NameOption = "",
 ) -> None:
     """Open a shell in a tenant's container or router, or in the SUT."""
-    from testbed.cli import commands
+    from testbed.cli import inside
 
-    commands.replace_by_command(name, target, [])
+    inside.replace_by_command(name, target, [])
 
 
 @app.command()
@@ -139,9 +139,9 @@ def logs(
     tail: Annotated[int, typer.Option(help="How many lines, counted from the end.", min=1)] = 100,
 ) -> None:
     """Show the log of a container, the SUT's console, its daemon, or a helper of ours."""
-    from testbed.cli import commands
+    from testbed.cli import inside
 
-    sys.stdout.write(commands.read_log(name, target, tail))
+    inside.show_log(name, target, tail)
 
 
 @app.command()

@@ -1,0 +1,87 @@
+"""Verbs that go inside a deployment: exec, shell, logs. Light: they start within half a second."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from testbed.drivers import namespace
+from testbed.errors import InputError, Problem, TestbedError
+from testbed.lifecycle.deployment import Deployment, open_deployment
+from testbed.lifecycle.store import Store, state_root
+from testbed.plan.resources import Plan, Role, TenantPlan
+
+_CONSOLE_LOG, _DAEMON_LOG = "console.log", "/var/log/tenantd.log"
+
+
+def show_log(name: str, target: str, tail: int) -> None:
+    """Print the last `tail` lines of the log of `target`."""
+    records = Store(state_root())
+    deployment = open_deployment(records, records.get(name))
+    files = {
+        "sut": deployment.folder / _CONSOLE_LOG,
+        "ipam": deployment.folder / "ipam.log",
+        "dockerd": records.root / "dockerd.log",
+    }
+    if target in files:
+        path = files[target]
+        if not path.exists():
+            raise TestbedError(f"there is no log of {target!r}", hint=f"it would be {path}")
+        lines = path.read_text(errors="replace").splitlines(keepends=True)
+        sys.stdout.write("".join(lines[-tail:]))
+    elif target == "daemon":
+        answer = deployment.sut().channel.run(["tail", "-n", str(tail), _DAEMON_LOG])
+        sys.stdout.write(answer.stdout)
+    else:
+        _replace(["docker", "logs", "--tail", str(tail), _container(deployment.plan, target)])
+
+
+def replace_by_command(name: str, target: str, command: Sequence[str]) -> NoReturn:
+    """Replace this process by `command` at `target`, or by a shell there when it is empty."""
+    records = Store(state_root())
+    deployment = open_deployment(records, records.get(name))
+    _replace(_argv(deployment, target, list(command)))
+
+
+def _replace(argv: list[str]) -> NoReturn:
+    sys.stdout.flush()
+    try:
+        os.execvp(argv[0], argv)
+    except OSError as error:
+        raise TestbedError(f"cannot run {argv[0]!r}: {error.strerror}") from error
+
+
+def _argv(deployment: Deployment, target: str, command: list[str]) -> list[str]:
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if target == "sut":
+        ssh = ["ssh", "-F", str(deployment.sut().ssh_config), *(["-t"] if is_terminal else [])]
+        return [*ssh, "sut", *([shlex.join(command)] if command else [])]
+    tenant_name, _, part = target.partition(":")
+    if part == "router":
+        tenant = _tenant(deployment.plan, tenant_name)
+        space = namespace.RUN_NETNS / tenant.router.netns
+        return ["nsenter", f"--net={space}", "--", *(command or [os.environ.get("SHELL", "sh")])]
+    container = _container(deployment.plan, target)
+    flags = "-it" if is_terminal else "-i"
+    return ["docker", "exec", flags, container, *(command or ["bash"])]
+
+
+def _container(plan: Plan, target: str) -> str:
+    tenant_name, _, role = target.partition(":")
+    tenant = _tenant(plan, tenant_name)
+    roles = [container.role for container in tenant.containers]
+    if role not in roles:
+        known = ", ".join(f"{tenant_name}:{item}" for item in [*roles, "router"])
+        raise InputError([Problem(target, f"no such part of {tenant_name!r}", f"one of: {known}")])
+    return tenant.container(Role(role)).name
+
+
+def _tenant(plan: Plan, name: str) -> TenantPlan:
+    try:
+        return plan.tenant(name)
+    except KeyError:
+        known = ", ".join(tenant.name for tenant in plan.tenants[:8])
+        raise InputError([Problem(name, "no such tenant", f"one of: {known}, sut")]) from None

@@ -1,0 +1,38 @@
+"""The verb `plan`: everything `up` would make, printed and not made."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from testbed.model.load import load_topology
+from testbed.plan.build import build_plan
+from testbed.plan.names import parse_deployment_id
+from testbed.plan.render import plan_view
+
+_EXAMPLE_ID = "aaaaaa"
+
+
+def print_plan(console: Console, topology: Path, *, as_json: bool) -> None:
+    """Print what `up` would make; ids in names are an example's."""
+    made = build_plan(load_topology(topology), parse_deployment_id(_EXAMPLE_ID))
+    if as_json:
+        sys.stdout.write(json.dumps(plan_view(made), indent=2) + "\n")
+        return
+    table = Table(box=None, pad_edge=False)
+    for title in ("tenant", "FIB", "network", "server addresses", "next hop", "containers"):
+        table.add_column(title, overflow="fold")
+    for tenant in made.tenants:
+        table.add_row(
+            tenant.name,
+            str(tenant.fib),
+            "\n".join(str(subnet) for subnet in tenant.network.subnets),
+            "\n".join(str(address.ip) for address in tenant.server_addresses),
+            "\n".join(str(address.ip) for address in tenant.router.uplink.addresses),
+            "\n".join(f"{c.role} {c.addresses[0].ip}" for c in tenant.containers),
+        )
+    console.print(table)
