@@ -16,7 +16,7 @@ from typing import Any, Self
 from testbed.deadline import Deadline, wait_for
 from testbed.errors import ResourceError
 
-_ANSWER_LIMIT_S = 20.0
+_ANSWER_LIMIT_S = 10.0
 
 
 class Qmp:
