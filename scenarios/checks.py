@@ -39,7 +39,7 @@ def assert_served(tenant: Tenant) -> None:
 
 def assert_closed_port_refuses(tenant: Tenant) -> None:
     """A port that nobody listens on answers with a RST at once, not with silence."""
-    connected = connect(tenant.client, tenant.server, CLOSED_PORT, wait_s=2)
+    connected = connect(tenant.client, tenant.server, CLOSED_PORT, wait_s=1.5)
     assert connected.result is Reached.REFUSED
     assert connected.elapsed_s < 1
 
@@ -47,7 +47,7 @@ def assert_closed_port_refuses(tenant: Tenant) -> None:
 def assert_pings(tenant: Tenant) -> None:
     """Every server address of the tenant answers an echo request."""
     for address in tenant.plan.server_addresses:
-        assert ping(tenant.client, address.ip).ok, f"{tenant}: no echo from {address.ip}"
+        assert ping(tenant.client, address.ip, wait_s=1).ok, f"{tenant}: no echo from {address.ip}"
 
 
 def assert_logs_in(tenant: Tenant, method: Method | None = None) -> Reply:

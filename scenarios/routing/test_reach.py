@@ -62,7 +62,9 @@ def test_closed_port_answers_with_rst_in_the_right_tenant(
     del name
     assert_closed_port_refuses(tenant)
     resets = [
-        frame for frame in wire.frames() if "R" in frame.flags and frame.source_port == CLOSED_PORT
+        frame
+        for frame in wire.frames()
+        if "R" in frame.flags and (frame.source, frame.source_port) == (tenant.server, CLOSED_PORT)
     ]
     assert [frame.destination_mac for frame in resets] == [tenant.plan.router.uplink.mac]
 
