@@ -49,13 +49,20 @@ def test_verdict_comes_from_the_tenants_own_server(
 @pytest.mark.parametrize("password", ["wrong", "", "ann-of-{other}"])
 @each_tenant
 def test_password_that_is_not_the_users_is_refused(
-    name: str, password: str, tenants: tuple[Tenant, ...]
+    name: str, password: str, tenants: tuple[Tenant, ...], wire: Capture
 ) -> None:
     tenant = next(tenant for tenant in tenants if tenant.name == name)
     other = next(tenant for tenant in tenants if tenant.name != name)
     tried = password.format(other=other.name)
     reply = log_in(tenant.client, route_to(tenant.client), "ann", tried)
     assert (reply.error, reply.verdict, reply.tenant) == ("", "refused", tenant.name)
+    asked = {
+        owner.name
+        for owner in tenants
+        if any(server_frames(wire.frames(), owner, port) for port in PORTS.values())
+    }
+    # An empty password is no login at all: nobody is asked (RFC 4513, 5.1.2).
+    assert asked == ({tenant.name} if tried else set())
     assert_logs_in(tenant)
 
 

@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from testbed.deadline import Deadline, wait_for
+from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.errors import ResourceError
 from testbed.plan.resources import Address, Mac
 
@@ -167,6 +167,21 @@ class Capture:
             )
             self._forbid_drops()
         return tuple(self._frames)
+
+    def await_frame(self, wanted: Callable[[Frame], bool], *, limit_s: float = 5) -> Frame:
+        """Wait until a frame is `wanted`, also one that came before, and return it.
+
+        Raises:
+            WaitTimeoutError: when none came in time.
+        """
+
+        def found() -> Frame:
+            for frame in tuple(self._frames):
+                if wanted(frame):
+                    return frame
+            raise NotYet(f"{len(self._frames)} others")
+
+        return wait_for(found, Deadline.after(limit_s), what="the frame")
 
     def save(self, path: Path) -> None:
         """Write the frames as a pcap file."""
