@@ -32,7 +32,7 @@ def choose_accelerator(cache: Path, boot: Boot, events: Events) -> Accelerator:
             _remember(answer, reason)
     reason = answer.read_text()
     if reason:
-        events.note("accelerator", f"TCG (emulation): {reason}")
+        events.note("accelerator", f"TCG (emulation), because KVM does not work: {reason}")
         return Accelerator.TCG
     events.note("accelerator", "KVM")
     return Accelerator.KVM

@@ -11,6 +11,7 @@ with the extensions loaded.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -148,6 +149,8 @@ class Snapshots:
 
         if not loaded.is_dir():
             store.prune(layers, keep=_KEPT - 2)
+            with events.step("make the SUT's snapshot, or wait for who makes it"):
+                store.obtain(loaded, load, limit_s=_BUILD_LIMIT_S)
         return Snapshot(store.obtain(loaded, load, limit_s=_BUILD_LIMIT_S))
 
     def _boot(self, workshop: Workshop, events: Events, directory: Path) -> None:
@@ -222,11 +225,15 @@ def machine_key(image_key: str, qemu_version: str, processor: str, hardware: Har
 
 
 def create_overlay(base: Path, base_format: str, overlay: Path) -> None:
-    """Create the qcow2 file `overlay`, empty, on top of `base`."""
+    """Create the qcow2 file `overlay`, empty, on top of `base`.
+
+    It refers to its base by a relative path, so that a cache may be moved as a whole.
+    """
+    relative = os.path.relpath(base, overlay.parent)
     # fmt: off
     run([
         "qemu-img", "create", "-q", "-f", "qcow2",
-        "-F", base_format, "-b", str(base), str(overlay),
+        "-F", base_format, "-b", relative, str(overlay),
     ])
     # fmt: on
 

@@ -151,12 +151,14 @@ class LinuxVm:
             finished = self.channel.run(["cat", *_FACTS, MARK], check=False)
         except TestbedError as error:
             return Health(ok=False, detail=error.message), {}
-        kernel, uptime, *rest = finished.stdout.splitlines()
-        mark: dict[str, str] = json.loads(rest[0]) if rest else {}
+        kernel, uptime, *rest = [*finished.stdout.splitlines(), "", ""]
+        if not uptime:
+            return Health(ok=False, detail=f"cannot run a command: {finished.stderr.strip()}"), {}
+        mark: dict[str, str] = json.loads(rest[0] or "{}")
         if mark.get("deployment") != self.plan.deployment:
             return Health(ok=False, detail="started, and never finished", kernel=kernel), mark
         accelerator = mark["accelerator"]
-        up_s = float(uptime.split()[0])
+        up_s = float(uptime.split(maxsplit=1)[0])
         detail = f"Linux {kernel} under {accelerator.upper()}, up {up_s:.0f} s"
         return Health(ok=True, detail=detail, accel=accelerator, kernel=kernel), mark
 
