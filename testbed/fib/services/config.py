@@ -21,6 +21,7 @@ _LDAP_PORT = 389
 _FIBS = range(1, 65536)
 _PORTS = range(1, 65536)
 _HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_HOST = re.compile(rf"{_HOST_NAME.pattern}|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*")  # or an IPv6 address
 _HOST_SERVICE = re.compile(r"[a-z0-9-]+@[A-Za-z0-9.-]+")
 
 
@@ -47,6 +48,12 @@ class LdapConfig:
     port: int
     base_dn: str
     user_dn: str
+
+    @property
+    def uri(self) -> str:
+        """The directory as libldap wants it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"ldap://{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +234,7 @@ def _tenant(reader: _Reader) -> Tenant:
     fib = reader.number("fib", _FIBS)
     name = reader.text("name")
     domain = reader.text("domain", _HOST_NAME)
-    resolve = reader.optional_text("resolve", _HOST_NAME)
+    resolve = reader.optional_text("resolve", _HOST)
     login = reader.method("login")
     ldap_reader = reader.optional_object("ldap")
     kerberos_reader = reader.optional_object("kerberos")
@@ -246,7 +253,7 @@ def _tenant(reader: _Reader) -> Tenant:
 
 def _ldap(reader: _Reader) -> LdapConfig:
     config = LdapConfig(
-        host=reader.text("host", _HOST_NAME),
+        host=reader.text("host", _HOST),
         port=reader.number("port", _PORTS, _LDAP_PORT),
         base_dn=reader.text("base_dn"),
         user_dn=reader.text("user_dn"),

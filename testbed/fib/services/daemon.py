@@ -116,6 +116,7 @@ class Daemon:
     def serve(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         self._loop.on_signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT], self._on_signal)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
         self._loop.every_tick(self._on_tick)
         self._workers.start()
         self._tcp.start()

@@ -55,7 +55,7 @@ class LdapLogin:
         if not password and not self._allow_empty_password:
             return refused("empty password: an unauthenticated bind is not a login")
         user_dn = config.user_dn.replace("{user}", ldap.dn.escape_dn_chars(user))
-        uri = f"ldap://{config.host}:{config.port}"
+        uri = config.uri
         try:
             if self._reuse_connection:
                 with self._shared_lock:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,6 +61,8 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon until a signal ends it; return the exit code."""
     options = _options(argv)
+    # Sent before we can take it, it would end us; `serve` takes it then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     log = Log(sys.stderr.fileno())
     try:
         config = load_config(options.config)

@@ -75,6 +75,16 @@ def test_the_name_to_resolve_is_the_auth_servers_unless_given() -> None:
     assert names == ["ldap.alpha.test", "kdc.bravo.test", "www.carol.test"]
 
 
+def test_a_directory_may_be_given_by_address() -> None:
+    uris = []
+    for host in ("192.168.0.89", "fd00:c0a8::59"):
+        ldap = parse_config(text(ldap_tenant(ldap={**ldap_tenant()["ldap"], "host": host})))
+        found = ldap.tenants[1].ldap
+        assert found is not None
+        uris.append(found.uri)
+    assert uris == ["ldap://192.168.0.89:389", "ldap://[fd00:c0a8::59]:389"]
+
+
 def test_a_tenant_may_have_no_way_to_log_in() -> None:
     tenant = parse_config(text(ldap_tenant(login=None, ldap=None))).tenants[1]
     assert (tenant.login, tenant.resolve) == (None, None)
