@@ -18,13 +18,16 @@ from pathlib import Path
 
 from . import bpfmap, programs
 from .desired import ANCHOR_IPV4, ANCHOR_IPV6, Desired, build_desired, map_key
-from .document import Document, parse_text
+from .document import FIB_MAX, Document, parse_text
 from .failure import EnvironmentFailure, StateFailure
 from .netlink import Address, Neighbour, Route, Rtnetlink, Rule
+from .retired import Retired
 from .rules import TABLE_BASE, stock_local_rule
+from .sockdiag import SockDiag, Socket
 from .sysctls import apply_sysctls
 
 _DOCUMENT = programs.RUN / "document.json"
+_RETIRED = programs.RUN / "retired.json"
 _LAST_TABLE = TABLE_BASE + 65535
 
 
@@ -77,11 +80,39 @@ def apply_text(text: str) -> dict[str, object]:
     document = parse_text(text)
     with _locked():
         _refuse_second_interface(document.interface)
+        former = saved_document() if _DOCUMENT.exists() else None
+        retired = Retired.load(_RETIRED)
+        retired.check(document)
+        aborted = _abort_former(former, document, retired.changed_owners(former, document))
         summary = apply_document(document)
+        if aborted:
+            summary["aborted_sockets"] = aborted
+        if former is not None:
+            retired.note(former, document)
+            retired.save(_RETIRED)
         temporary = _DOCUMENT.with_suffix(".new")
         temporary.write_text(text, "utf-8")
         temporary.rename(_DOCUMENT)
     return summary
+
+
+def _abort_former(former: Document | None, document: Document, changed: dict[bytes, int]) -> int:
+    """Abort, while their routes are still there, the sockets of what is to go.
+
+    These are sockets of FIBs that vanish, and those that keep the former FIB of an address.
+    """
+    gone: set[int] = set()
+    if former is not None:
+        gone = {fib.id for fib in former.fibs} - {fib.id for fib in document.fibs}
+    if not gone and not changed:
+        return 0
+
+    def is_meant(entry: Socket) -> bool:
+        owner = changed.get(entry.plain_local, entry.mark)
+        return entry.mark in gone or entry.mark not in {0, owner}
+
+    with SockDiag() as diagnosis:
+        return diagnosis.abort(is_meant)
 
 
 def apply_again() -> dict[str, object]:
@@ -244,6 +275,9 @@ def remove_everything(interface: str) -> None:
     with _locked():
         with Rtnetlink(_interface_index(interface)) as netlink:
             present = read_present(netlink)
+            # Without the rules a mark means nothing: these sockets would be FIB 0's.
+            with SockDiag() as diagnosis:
+                diagnosis.abort(lambda entry: 0 < entry.mark <= FIB_MAX)
             if present.rules:
                 stock = {stock_local_rule(f) for f in (socket.AF_INET, socket.AF_INET6)}
                 netlink.add(stock - present.stock_rules)
@@ -254,6 +288,7 @@ def remove_everything(interface: str) -> None:
         _set_anchor(remove=True)
         programs.detach(interface)
         _DOCUMENT.unlink(missing_ok=True)
+        _RETIRED.unlink(missing_ok=True)
 
 
 def _interface_index(name: str) -> int:

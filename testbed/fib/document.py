@@ -80,6 +80,11 @@ class Document:
         """Return the addresses whose FIB is `fib`, the interface's own ones last."""
         return fib.addresses + (self.unassigned if fib.id == self.default_fib else ())
 
+    def owners(self) -> dict[Address, int]:
+        """Return every address with its FIB; the interface's own ones with the interface FIB."""
+        owners = {entry.ip: self.default_fib for entry in self.unassigned}
+        return owners | {entry.ip: fib.id for fib in self.fibs for entry in fib.addresses}
+
 
 def parse_text(text: str) -> Document:
     """Parse a JSON document.

@@ -1,0 +1,215 @@
+"""Rows 38 to 47: addresses and tenants that come, go and move under live connections."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from .. import api as fib
+from .. import apply, show
+from ..document import InputError
+from ..sockdiag import SockDiag
+from . import lab
+from .case import Case, fib_socket
+from .test_sockets import DGRAM, STREAM
+
+FOUR, SIX = socket.AF_INET, socket.AF_INET6
+PORT = 5400
+
+
+@contextlib.contextmanager
+def connection(
+    tenant: int, family: socket.AddressFamily, port: int = PORT
+) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A client's connection to a wildcard listener: both ends, the server's second."""
+    with fib_socket(0, family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("", port))
+        listener.listen()
+        with lab.tenant_socket(tenant, family, STREAM) as client:
+            client.connect((lab.server(tenant, family), port))
+            with listener.accept()[0] as accepted:
+                accepted.settimeout(lab.TIMEOUT_S)
+                yield client, accepted
+
+
+def without(tenant: int, family: socket.AddressFamily) -> dict[str, Any]:
+    """Return the lab's document without a tenant's address of one family."""
+    entries = [lab.fib_entry(number) for number in lab.TENANTS]
+    entry = entries[tenant - 1]
+    colon = family == SIX
+    entry["addresses"] = [a for a in entry["addresses"] if (":" in a) != colon]
+    entry["routes"] = [r for r in entry["routes"] if (":" in r["to"]) != colon]
+    return lab.document(fibs=entries)
+
+
+def moved(family: socket.AddressFamily) -> dict[str, Any]:
+    """Return the lab's document with tenant 1's address of one family given to tenant 2."""
+    wanted = without(1, family)
+    length = 29 if family == FOUR else 64
+    wanted["fibs"][1]["addresses"].append(f"{lab.server(1, family)}/{length}")
+    return wanted
+
+
+class Changes(Case):
+    def setUp(self) -> None:
+        self.addCleanup(lab.put, lab.document())
+
+    def test_row_39_same_address_in_two_fibs(self) -> None:
+        before = show.show()
+        wanted = lab.document()
+        wanted["fibs"][1]["addresses"].append(f"{lab.server(1, FOUR)}/32")
+        with self.assertRaisesRegex(InputError, "FIB 2 'tenant2'.*belongs to FIB 1 'tenant1'"):
+            lab.put(wanted)
+        after = show.show()
+        self.assertEqual(before, after)
+
+    def test_row_39_address_added_by_hand_is_seen(self) -> None:
+        lab.run("ip", "addr", "add", "10.99.0.1/32", "dev", lab.NIC)
+        self.assertEqual(show.show()["unknown_addresses"], ["10.99.0.1"])
+        self.assertEqual(lab.put(lab.document())["old_addresses"], 1)
+        self.assertEqual(show.show()["unknown_addresses"], [])
+
+    def test_row_40_unassigned_addresses_follow_the_interface(self) -> None:
+        for family in self.families():
+            self.assertEqual(fib.fib_of_address(lab.STRANGER[family]), 3)
+        lab.put(lab.document(default_fib=2))
+        for family in self.families():
+            self.assertEqual(fib.fib_of_address(lab.STRANGER[family]), 2)
+            for tenant in lab.TENANTS:
+                self.assertEqual(fib.fib_of_address(lab.server(tenant, family)), tenant)
+
+    def test_row_41_interface_without_fib(self) -> None:
+        lab.put(lab.document(default_fib=0))
+        for family in self.families():
+            self.assertEqual(fib.fib_of_address(lab.STRANGER[family]), 0)
+
+    def test_row_42_address_added_while_a_wildcard_listener_runs(self) -> None:
+        lab.put(without(1, FOUR))
+        with fib_socket(0) as listener:
+            listener.bind(("", PORT))
+            listener.listen()
+            lab.put(lab.document())
+            with lab.tenant_socket(1, FOUR, STREAM) as client:
+                client.connect((lab.server(1, FOUR), PORT))
+                with listener.accept()[0] as accepted:
+                    self.assertEqual(fib.socket_fib(accepted), 1)
+
+    def test_row_43_address_comes_back_to_the_same_fib(self) -> None:
+        for family in self.families():
+            with self.subTest(family=family), connection(1, family) as (client, accepted):
+                lab.put(without(1, family))
+                self.assertEqual(fib.socket_fib(accepted), 1)
+                lab.put(lab.document())
+                client.send(b"again")
+                self.assertEqual(accepted.recv(9), b"again")
+
+    def test_row_43_address_comes_back_to_another_fib(self) -> None:
+        for family in self.families():
+            with self.subTest(family=family), connection(1, family) as (_, accepted):
+                lab.put(without(1, family))
+                lab.put(moved(family))
+                with self.refused(errno.ECONNABORTED):
+                    accepted.recv(9)
+                lab.put(lab.document())
+
+    def test_row_44_address_moves(self) -> None:
+        for family in self.families():
+            with self.subTest(family=family), connection(1, family) as (client, accepted):
+                lab.put(moved(family))
+                with self.refused(errno.ECONNABORTED):
+                    accepted.recv(9)
+                with self.refused(errno.ECONNRESET):  # sent by the old FIB, before the move
+                    client.recv(9)
+                self.assertEqual(fib.fib_of_address(lab.server(1, family)), 2)
+                lab.put(lab.document())
+
+    def test_row_45_tenant_deleted(self) -> None:
+        for family in self.families():
+            with (
+                self.subTest(family=family),
+                connection(2, family) as (client, accepted),
+                fib_socket(2, family) as listening,
+                fib_socket(2, family, DGRAM) as asking,
+                connection(1, family, PORT + 1) as (other_client, other),
+            ):
+                listening.bind(("", PORT + 2))
+                listening.listen()
+                asking.connect((lab.CLIENT[family], 53))
+                lab.put(lab.document(fibs=[lab.fib_entry(1), lab.fib_entry(3)]))
+                with self.refused(errno.ECONNABORTED):
+                    accepted.recv(9)
+                with self.refused(errno.ECONNRESET):
+                    client.recv(9)
+                with self.refused(errno.EINVAL):
+                    listening.accept()
+                with self.refused(errno.ECONNABORTED):
+                    asking.recv(9)
+                other_client.send(b"undisturbed")
+                self.assertEqual(other.recv(99), b"undisturbed")
+                with fib_socket(2, family) as late, self.refused(errno.ENETUNREACH):
+                    late.connect((lab.CLIENT[family], 9))
+                self.assertEqual(lab.run("ip", "route", "show", "table", "100002", check=False), "")
+                lab.put(lab.document())
+
+    def test_row_45_number_rests_before_another_tenant_has_it(self) -> None:
+        lab.put(lab.document(fibs=[lab.fib_entry(1), lab.fib_entry(3)]))
+        entry = lab.fib_entry(2)
+        entry["name"] = "newcomer"
+        with self.assertRaisesRegex(InputError, "was that of 'tenant2' and rests"):
+            lab.put(lab.document(fibs=[lab.fib_entry(1), entry, lab.fib_entry(3)]))
+
+    def test_row_46_tenant_added_without_disturbance(self) -> None:
+        lab.put(lab.document(fibs=[lab.fib_entry(1), lab.fib_entry(3)]))
+        with connection(1, FOUR) as (client, accepted):
+            stop = threading.Event()
+            waits: list[float] = []
+
+            def play() -> None:
+                while not stop.is_set():
+                    start = time.monotonic()
+                    client.send(b"x")
+                    accepted.recv(1)
+                    waits.append(time.monotonic() - start)
+
+            thread = threading.Thread(target=play)
+            thread.start()
+            changes = lab.put(lab.document())
+            stop.set()
+            thread.join()
+        self.assertEqual(changes["new_addresses"], 2)
+        self.assertNotIn("moved", changes)
+        self.assertGreater(len(waits), 10)
+        self.assertLess(max(waits), 1.0)
+
+    def test_row_47_tables_hold_their_own_routes_alone(self) -> None:
+        for tenant in lab.TENANTS:
+            for family, flag in ((FOUR, "-4"), (SIX, "-6")):
+                shown = lab.run("ip", flag, "-j", "route", "show", "table", str(100000 + tenant))
+                sources = {route.get("prefsrc") for route in json.loads(shown)} - {None}
+                self.assertEqual(
+                    sources - {lab.server(tenant, family), lab.STRANGER[family]}, set()
+                )
+        main = lab.run("ip", "route", "show", "table", "main", "dev", lab.NIC)
+        self.assertEqual(main, "")
+
+    def test_row_52_sockets_are_listed_with_their_fib(self) -> None:
+        with connection(1, FOUR) as (_, accepted), SockDiag() as diagnosis:
+            own = socket.inet_aton(lab.server(1, FOUR)), accepted.getsockname()[1]
+            found = {
+                (entry.mark, entry.state)
+                for entry in diagnosis.sockets()
+                if (entry.plain_local, entry.local_port) == own
+            }
+            self.assertIn((1, "established"), found)
+            self.assertEqual({mark for mark, _ in found}, {1})
+
+    def test_apply_is_idempotent(self) -> None:
+        self.assertEqual(lab.put(lab.document()), {})
+        self.assertEqual(apply.apply_again(), {})

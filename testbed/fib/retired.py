@@ -1,0 +1,84 @@
+"""What was configured and is no more: lives as long as sockets may remember it.
+
+An address that comes back in another FIB must not resume old connections (row 43), and a FIB's
+number must not go to another tenant while sockets in TIME_WAIT may still bear it (row 45).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from .document import Document, InputError
+
+QUARANTINE_S: Final = 60.0
+"""As long as the kernel keeps a socket in TIME_WAIT."""
+
+
+@dataclass
+class Retired:
+    """Former owners: address -> FIB, and FIB -> name and moment (monotonic clock)."""
+
+    addresses: dict[str, int] = field(default_factory=dict)
+    fibs: dict[str, tuple[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Retired:
+        """Read the record; none is an empty one."""
+        if not path.exists():
+            return cls()
+        data = json.loads(path.read_text("utf-8"))
+        fibs = {number: (name, moment) for number, (name, moment) in data["fibs"].items()}
+        return cls(data["addresses"], fibs)
+
+    def save(self, path: Path) -> None:
+        """Write the record, whole or not at all."""
+        temporary = path.with_suffix(".new")
+        content = {"addresses": self.addresses, "fibs": self.fibs}
+        temporary.write_text(json.dumps(content), "utf-8")
+        temporary.rename(path)
+
+    def check(self, document: Document) -> None:
+        """Refuse numbers in quarantine.
+
+        Raises:
+            InputError: a retired number is to be another tenant's.
+        """
+        problems = []
+        for fib in document.fibs:
+            name, moment = self.fibs.get(str(fib.id), (fib.name, 0.0))
+            left = moment + QUARANTINE_S - time.monotonic()
+            if name != fib.name and left > 0:
+                problems.append(
+                    f"FIB {fib.id} '{fib.name}': the number was that of '{name}' "
+                    f"and rests for another {left:.0f} s"
+                )
+        if problems:
+            raise InputError(problems)
+
+    def note(self, former: Document, document: Document) -> None:
+        """Record what `document` takes away from `former`, and forget what it brings back."""
+        names = {str(fib.id): fib.name for fib in document.fibs}
+        for fib in former.fibs:
+            if names.get(str(fib.id)) != fib.name:
+                self.fibs[str(fib.id)] = (fib.name, time.monotonic())
+        self.fibs = {
+            number: entry for number, entry in self.fibs.items() if names.get(number) != entry[0]
+        }
+        self.addresses |= {str(address): fib for address, fib in former.owners().items()}
+        for address in document.owners():
+            self.addresses.pop(str(address), None)
+
+    def changed_owners(self, former: Document | None, document: Document) -> dict[bytes, int]:
+        """Return the addresses (packed) that had another FIB before, with their new one."""
+        before: dict[str, int] = dict(self.addresses)
+        if former is not None:
+            before |= {str(address): fib for address, fib in former.owners().items()}
+        return {
+            address.packed: fib
+            for address, fib in document.owners().items()
+            if before.get(str(address), fib) != fib
+        }
