@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from testbed.errors import Problem, TopologyError
 from testbed.model.check import find_troubles
+from testbed.model.copies import expand
 from testbed.model.document import Finding, Node, Path, Position, kind_of, parse_document
 from testbed.model.topology import Tenant, Topology
 from testbed.model.wording import describe, dotted
@@ -115,8 +116,9 @@ class _Reader:
         tenants = content.get("tenants")
         if tenants is not None and isinstance(tenants.value, dict):
             shared = defaults.value if defaults and isinstance(defaults.value, dict) else {}
+            every = expand(tenants.value, self.findings)
             merged: dict[str, Node] = {
-                tenant: self._merged(tenant, node, shared) for tenant, node in tenants.value.items()
+                tenant: self._merged(tenant, node, shared) for tenant, node in every.items()
             }
             content["tenants"] = Node(tenants.position, merged, tenants.key)
         topology, tree = self._settle(Topology, Node(root.position, content), ())

@@ -34,6 +34,8 @@ from testbed.model.fields import (
     wrong,
 )
 
+MOST_STARTED_AT_ONCE = 64
+"""Containers that `up` starts at most by itself: about ten seconds' worth, and 1.5 GB."""
 AUTOMATIC_SERVERS = 5  # a /29 less network, broadcast and next hop
 
 
@@ -196,7 +198,18 @@ class Topology(_Model):
     description: StrictStr = ""
     uplink: Uplink = Uplink()
     sut: Sut = Sut()
+    services_start: Literal["up", "lease"] | None = None
     tenants: dict[StrictStr, Tenant]
+
+    @property
+    def starts_on_lease(self) -> bool:
+        """Whether services follow on the first lease of their tenant: as said, or if many."""
+        if self.services_start is not None:
+            return self.services_start == "lease"
+        clients_and_services = sum(
+            1 + len(tenant.services.present()) for tenant in self.tenants.values()
+        )
+        return clients_and_services > MOST_STARTED_AT_ONCE
 
     def domain_of(self, name: str) -> str:
         """Return the DNS domain of tenant `name`."""

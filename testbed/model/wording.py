@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from testbed.model import topology
+from testbed.model import copies, topology
 from testbed.model.document import Path, Value, kind_of, shown
 
 _MODELS: tuple[tuple[str, type[BaseModel]], ...] = (
@@ -71,6 +71,7 @@ def _keys_at(path: Path) -> list[str]:
     for pattern, model in _MODELS:
         if re.fullmatch(pattern, text):
             extra = ["defaults"] if model is topology.Topology else []
+            extra += copies.KEYS if model is topology.Tenant and path[:1] == ("tenants",) else ()
             return [*model.model_fields, *extra]
     return []
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_network
@@ -44,6 +46,23 @@ _LAN, _UPLINK = "lan", "uplink"  # a link called `up` would confuse ip(8)
 
 def build_plan(topology: Topology, deployment: DeploymentId) -> Plan:
     """Return the plan of `topology`, which has passed the loader's checks, for `deployment`."""
+    with _collection_paused():
+        return _build_plan(topology, deployment)
+
+
+@contextmanager
+def _collection_paused() -> Iterator[None]:
+    """Keep the collector from walking the growing plan again and again: it was most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _build_plan(topology: Topology, deployment: DeploymentId) -> Plan:
     machine = _build_machine(topology.sut, deployment)
     unassigned = _unassigned(topology.sut)
     seats = [
@@ -57,6 +76,7 @@ def build_plan(topology: Topology, deployment: DeploymentId) -> Plan:
     return Plan(
         deployment=deployment,
         topology=topology.name,
+        starts_on_lease=topology.starts_on_lease,
         ipam_driver=names.ipam_driver(deployment),
         sut=SutPlan(
             machine=machine,

@@ -229,10 +229,14 @@ class SutPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A topology made concrete for one deployment."""
+    """A topology made concrete for one deployment.
+
+    `starts_on_lease`: a tenant's network and containers are made when it is first leased.
+    """
 
     deployment: DeploymentId
     topology: str
+    starts_on_lease: bool
     ipam_driver: str
     sut: SutPlan
     tenants: tuple[TenantPlan, ...]

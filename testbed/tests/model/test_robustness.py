@@ -26,9 +26,10 @@ MODELS = (
     *(topology.Server, topology.Route),
 )
 KEYS = sorted({key for model in MODELS for key in model.model_fields})
-KEYS += ["defaults", "alpha", "bravo", "<<", "0"]
+KEYS += ["count", "mix", "share", "defaults", "alpha", "bravo", "<<", "0"]
 VALUES = [
     *("alpha", "ldap", "kerberos", "vm", "ssh", "ALPHA.TEST", "dc=alpha,dc=test"),
+    *("{n}", "{name}", "{10.64.0.1 + 8}", "{", "{{x}}"),
     *("192.168.0.1", "10.64.0.1", "10.64.0.6", "255.255.255.255", "02:00:00:00:00:01"),
     *("fd00:64:0:1::1", "fd00:c0a8::1", "ff02::1", "::ffff:1.2.3.4", "fe80::1%eth0"),
     *("192.168.0.0/24", "10.64.0.0/29", "223.255.255.252/30", "0.0.0.0/0", "255.0.0.0/8"),
