@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from testbed.drivers import store as built
 from testbed.events import Events
 from testbed.lifecycle.deployment import Deployment, open_deployment
 from testbed.lifecycle.down import remove_deployment, stop_shared
@@ -15,6 +16,7 @@ from testbed.lifecycle.store import Record, Store
 from testbed.lifecycle.up import bring_up
 from testbed.model.load import load_topology
 
+_LIMIT_S = 900.0
 _STARTED, _VERIFIED = "started-by", "verified-by"
 
 
@@ -23,7 +25,14 @@ def deployment_for(store: Store, topology: Path, run: str, events: Events) -> De
 
     `run` is "NAME PID" with the pid of the process that will call `remove_started`.
     """
-    record = store.find(load_topology(topology).name)
+    name = load_topology(topology).name
+    # One process of the run looks; the others wait and take its word.
+    with built.locked(store.root / f"session-{name}", limit_s=_LIMIT_S):
+        return _verified(store, topology, name, run, events)
+
+
+def _verified(store: Store, topology: Path, name: str, run: str, events: Events) -> Deployment:
+    record = store.find(name)
     if record is not None and _read(store, record, _VERIFIED) == run:
         return open_deployment(store, record)
     was_there = record is not None
