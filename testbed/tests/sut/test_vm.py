@@ -54,7 +54,12 @@ def plan_of(number: int) -> Plan:
         port=7,
     )
     return Plan(
-        deployment=DeploymentId(f"test{number}"), topology="", ipam_driver="", sut=sut, tenants=()
+        deployment=DeploymentId(f"test{number}"),
+        topology="",
+        ipam_driver="",
+        sut=sut,
+        tenants=(),
+        starts_on_lease=False,
     )
 
 
