@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,6 +45,22 @@ class Setup:
     limits: Limits
     defects: frozenset[Defect]
     descriptors: int
+
+
+def require_libraries(config: Config) -> None:
+    """Make sure that what the tenants of `config` need is installed; loads nothing.
+
+    Raises:
+        ImportError: naming what is missing.
+    """
+    modules = {Method.LDAP: "ldap", Method.KERBEROS: "gssapi"}
+    missing = [
+        modules[method]
+        for method in sorted(config.methods())
+        if importlib.util.find_spec(modules[method]) is None
+    ]
+    if missing:
+        raise ImportError(f"Python modules are missing: {', '.join(missing)}")
 
 
 class Daemon:
@@ -101,18 +119,6 @@ class Daemon:
         )
         self._give_up_s = float("inf")
 
-    def load_libraries(self, config: Config) -> None:
-        """Load what the tenants of `config` need, so that no request has to wait for it.
-
-        Raises:
-            ImportError, OSError: when a library is missing.
-        """
-        methods = config.methods()
-        if Method.LDAP in methods:
-            self._directory.load_library()
-        if Method.KERBEROS in methods:
-            self._realm.load_libraries()
-
     def serve(self) -> None:
         """Serve until SIGTERM or SIGINT."""
         self._loop.on_signals([signal.SIGHUP, signal.SIGTERM, signal.SIGINT], self._on_signal)
@@ -122,10 +128,22 @@ class Daemon:
         self._tcp.start()
         self._udp.start()
         self._announce("ready")
+        threading.Thread(target=self._warm_up, name="warm-up", daemon=True).start()
         self._loop.run()
         self._state.retract()
         self._scheduler.close()
         self._log.write({"event": "end"})
+
+    def _warm_up(self) -> None:
+        """Load the libraries, so that the first login need not: a second or two in an emulated VM.
+
+        Beside the service, since a SUT that starts has better things to wait for.
+        """
+        for load in (self._directory.load_library, self._realm.load_libraries):
+            try:
+                load()
+            except (ImportError, OSError) as error:  # nobody may need it; whoever does is told
+                self._log.write({"event": "library-missing", "error": str(error)})
 
     def _answerer(self) -> Answerer:
         return Answerer(
@@ -166,10 +184,10 @@ class Daemon:
         port = self._dispatcher.config.port
         try:
             config = load_config(self._setup.config_file)
-            self.load_libraries(config)
+            require_libraries(config)
         except ConfigError as error:
             problems = list(error.problems)
-        except (ImportError, OSError) as error:
+        except ImportError as error:
             problems = [str(error)]
         else:
             problems = []

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Config, ConfigError, load_config
-from .daemon import Daemon, Setup
+from .daemon import Daemon, Setup, require_libraries
 from .log import Log
 from .privileges import PrivilegeError, drop_privileges, find_user, raise_descriptor_limit
 from .settings import Defect, Limits
@@ -81,6 +81,7 @@ def _start(config: Config, options: Options, log: Log) -> Daemon:
     # Not at the top: --check needs no FIBs, and the parts are tested where there are none.
     from .. import api  # noqa: PLC0415, TID252 - shipped as `fib`, here `testbed.fib`
 
+    require_libraries(config)
     try:
         api.get_thread_fib()
     except OSError as error:
@@ -94,9 +95,7 @@ def _start(config: Config, options: Options, log: Log) -> Daemon:
     state.write_krb5_conf()
     _set_environment(state)
     setup = Setup(options.config, options.limits, options.defects, descriptors)
-    daemon = Daemon(config, wildcards, setup=setup, state=state, fibs=api, log=log)
-    daemon.load_libraries(config)
-    return daemon
+    return Daemon(config, wildcards, setup=setup, state=state, fibs=api, log=log)
 
 
 def _set_environment(state: StateDirectory) -> None:
