@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from testbed.deadline import Deadline, wait_for
-from testbed.errors import TestbedError
+from testbed.errors import PreflightError, TestbedError
 from testbed.events import Events
 from testbed.plan.names import ID_ALPHABET, ID_LENGTH, parse_deployment_id
 from testbed.plan.resources import DeploymentId
@@ -92,7 +92,14 @@ class Store:
         beside.rename(folder)
 
     def all(self) -> tuple[Record, ...]:
-        """Return every recorded deployment, oldest first."""
+        """Return every recorded deployment, oldest first.
+
+        Raises:
+            PreflightError: when we may not look.
+        """
+        if self.root.exists() and not os.access(self.root, os.R_OK | os.X_OK):
+            message = f"deployments are recorded in {self.root}, which only its owner may read"
+            raise PreflightError(message, hint="run it with sudo")
         records = []
         for path in self.root.glob(f"*/{_RECORD}"):
             try:

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from testbed.cli.main import main
+from testbed.events import Events
+from testbed.lifecycle.store import Store
+
+Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    monkeypatch.setenv("TESTBED_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["testbed", *arguments])
+        with pytest.raises(SystemExit) as exited:
+            main()
+        output = capsys.readouterr()
+        return int(exited.value.code or 0), output.out, output.err
+
+    return call
+
+
+def test_help_tells_exit_codes(run: Run) -> None:
+    code, output, _ = run("--help")
+    assert code == 0
+    assert "Exit codes: 0 done, 1 failed, 2 bad input" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["upp"], "No such command 'upp'. Did you mean 'up'?"),
+        (["exec"], "Missing argument 'target'"),
+        (["status", "--format", "xml"], "'xml' is not one of"),
+        (["plan", "no/such.yaml"], "no/such.yaml:1:1: cannot read it"),
+    ],
+)
+def test_bad_input_is_one_line_and_what_to_do(run: Run, arguments: list[str], words: str) -> None:
+    code, output, error = run(*arguments)
+    assert (code, output) == (2, "")
+    first, hint = error.splitlines()
+    assert first.startswith("error: ")
+    assert words in first
+    assert hint.startswith("    ")
+
+
+def test_all_errors_of_a_topology_at_once(run: Run, tmp_path: Path) -> None:
+    topology = tmp_path / "bad.yaml"
+    topology.write_text("tenants:\n  a: {clint: 192.168.0.1}\n  B: {}\n")
+    code, _, error = run("plan", str(topology))
+    assert code == 2
+    assert f"{topology}:2:7: unknown key 'clint'" in error
+    assert f"{topology}:3:3: 'B' is no name" in error
+
+
+@pytest.mark.parametrize("verb", ["status", "exec sut -- true", "shell", "logs sut"])
+def test_without_deployment_says_how_to_start_one(run: Run, verb: str) -> None:
+    code, _, error = run(*verb.split())
+    assert code == 1
+    assert error.splitlines() == ["error: no deployment is up", "    start one: testbed up"]
+
+
+def test_status_for_programs_is_json_even_when_nothing_is_up(run: Run) -> None:
+    code, output, _ = run("status", "--format", "json")
+    assert (code, json.loads(output)) == (0, {"deployments": []})
+
+
+def test_plan_for_programs_is_json_without_secrets(run: Run) -> None:
+    code, output, _ = run("plan", str(ROOT / "topologies/proposal.yaml"), "--format", "json")
+    assert code == 0
+    assert [tenant["name"] for tenant in json.loads(output)["tenants"]] == [
+        "alpha",
+        "bravo",
+        "charlie",
+    ]
+    assert "ann-of-alpha" not in output
+
+
+def test_unknown_part_of_a_tenant_names_those_there_are(run: Run, tmp_path: Path) -> None:
+    Store(tmp_path / "state").create("proposal", ROOT / "topologies/proposal.yaml")
+    code, _, error = run("exec", "alpha:kdc", "--", "true")
+    assert code == 2
+    assert "one of: alpha:client, alpha:dns, alpha:ldap, alpha:router" in error
+
+
+def test_down_with_nothing_up_is_done(run: Run) -> None:
+    assert run("down")[0] == 0
+    assert run("down", "--all")[0] == 0
+
+
+def test_names_a_bug_of_ours_by_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("testbed.cli.plan.load_topology", broken)
+    with pytest.raises(ZeroDivisionError):
+        run("plan")
+
+
+def test_events_reach_every_subscriber_in_order() -> None:
+    seen: list[str] = []
+    events = Events([lambda event: seen.append(f"{event.phase} {event.step}")])
+    with events.step("outer"), events.step("inner"):
+        events.note("told")
+    assert seen == ["begin outer", "begin inner", "note told", "end inner", "end outer"]
