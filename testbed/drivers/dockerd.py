@@ -11,6 +11,7 @@ from pathlib import Path
 
 import docker
 from docker.errors import DockerException
+from docker.models.networks import Network
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import process
@@ -83,16 +84,22 @@ def may_hold_state() -> bool:
 
 
 def stop_ours() -> bool:
-    """Stop the daemon if it is ours and runs no container; return whether it was stopped."""
+    """Stop the daemon if it is ours and nobody has anything there; return whether it was stopped."""
     ours = [pid for pid in process.owned(OWNER) if _command(pid) == "dockerd"]
     if not ours:
         return False
     client = connect()
-    if client is not None and client.containers.list():
+    if client is not None and (client.containers.list(all=True) or _own_networks(client)):
         return False
     for pid in ours:
         process.stop(pid, grace_s=15)
     return True
+
+
+def _own_networks(client: docker.DockerClient) -> list[Network]:
+    """Return the networks that are not Docker's own three."""
+    built_in = {"bridge", "host", "none"}
+    return [network for network in client.networks.list() if network.name not in built_in]
 
 
 def _spawn(log: Path) -> int:
