@@ -26,6 +26,8 @@ SOL_FIB: Final = 0x4642
 SO_SETFIB: Final = 1
 SO_FIB: Final = 2
 SO_FIB_ANY: Final = 3
+SO_FIB_ACCEPT: Final = 4
+SO_FIB_ONLY: Final = 5
 
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 _prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
@@ -89,6 +91,16 @@ def set_socket_fib(sock: socket.socket, fib: int) -> None:
 def set_socket_any(sock: socket.socket) -> None:
     """Make an unbound socket a wildcard one: FIB 0, whatever the thread's FIB is."""
     sock.setsockopt(SOL_FIB, SO_FIB_ANY, 1)
+
+
+def set_socket_only(sock: socket.socket, *, on: bool = True) -> None:
+    """Let a socket of FIB 0 hear FIB 0 alone instead of all FIBs; before bind."""
+    sock.setsockopt(SOL_FIB, SO_FIB_ONLY, int(on))
+
+
+def set_accept_sets_thread(listener: socket.socket, *, on: bool = True) -> None:
+    """Let accept() on this listener also set the accepting thread's FIB, or no longer."""
+    listener.setsockopt(SOL_FIB, SO_FIB_ACCEPT, int(on))
 
 
 def fib_of_address(address: str) -> int:

@@ -259,13 +259,20 @@ def _nearest_first(routes: set[Route]) -> list[Route]:
 
 
 def _write_maps(desired: Desired, *, removals: bool) -> int:
-    with bpfmap.state_map() as states, bpfmap.router_map() as routers:
-        changes = bpfmap.synchronise(states, desired.state_map, removals=removals)
-        changes += bpfmap.synchronise(routers, desired.router_map, removals=removals)
-    with bpfmap.address_map() as addresses:
-        changes += bpfmap.synchronise(addresses, desired.address_map, removals=removals)
-    if bpfmap.read_config() != (desired.interface_fib, desired.flags):
-        bpfmap.write_config(desired.interface_fib, desired.flags)
+    changes = 0
+    for opened, wanted in (
+        (bpfmap.state_map(), desired.state_map),
+        (bpfmap.router_map(), desired.router_map),
+        (bpfmap.resolver_map(), desired.resolver_map),
+        (bpfmap.address_map(), desired.address_map),
+    ):
+        with opened:
+            changes += bpfmap.synchronise(opened, wanted, removals=removals)
+    present = bpfmap.read_config()
+    kept = present.flags & bpfmap.POLICIES  # theirs is another command's
+    config = desired.config._replace(flags=desired.config.flags | kept)
+    if present != config:
+        bpfmap.write_config(config)
         changes += 1
     return changes
 

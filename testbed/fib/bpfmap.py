@@ -12,7 +12,7 @@ import platform
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 ROOT: Final = Path("/sys/fs/bpf/fib")
 MAPS: Final = ROOT / "v1"
@@ -22,7 +22,8 @@ OF_INTERFACE: Final = 0xFFFFFFFF
 """Value of an own address that follows the interface FIB; also "any FIB" of a router."""
 
 HAS_IPV4, HAS_IPV6, HAS_ROUTERS = 1, 2, 4
-STRICT_MAC, GUARD_OFF, THREAD_LEAK, ACTIVE = 1, 2, 4, 8
+STRICT_MAC, GUARD_OFF, THREAD_LEAK, ACTIVE, POLICIES = 1, 2, 4, 8, 16
+ACCEPT_SETS_THREAD, JAIL = 1, 2
 
 DROPS: Final = (
     "hairpin",
@@ -145,22 +146,49 @@ def router_map() -> BpfMap:
     return BpfMap("fib_routers", 12, 4)
 
 
-def config_map() -> BpfMap:
-    """Entry 0: interface FIB and flags."""
-    return BpfMap("fib_config", 4, 8)
+def resolver_map() -> BpfMap:
+    """(FIB, family) -> the address that the virtual resolver stands for."""
+    return BpfMap("fib_resolvers", 8, 16)
 
 
-def read_config() -> tuple[int, int]:
-    """Return interface FIB and flags."""
-    with config_map() as config:
-        fib, flags = struct.unpack("=II", config.get(bytes(4)) or bytes(8))
-        return fib, flags
+def policy_map() -> BpfMap:
+    """Cgroup id -> flags."""
+    return BpfMap("fib_policies", 8, 4)
 
 
-def write_config(interface_fib: int, flags: int) -> None:
-    """Set interface FIB and flags."""
-    with config_map() as config:
-        config.put(bytes(4), struct.pack("=II", interface_fib, flags))
+def permit_map() -> BpfMap:
+    """(Jailed cgroup, FIB) -> 1."""
+    return BpfMap("fib_allowed", 16, 4)
+
+
+class Config(NamedTuple):
+    """The one entry of fib_config; virtual resolvers as 16 bytes, all zero: none."""
+
+    interface_fib: int
+    flags: int
+    resolver_ipv4: bytes = bytes(16)
+    resolver_ipv6: bytes = bytes(16)
+
+
+_CONFIG = struct.Struct("=II16s16s")
+
+
+def read_config() -> Config:
+    """Return the settings."""
+    with BpfMap("fib_config", 4, _CONFIG.size) as config:
+        return Config(*_CONFIG.unpack(config.get(bytes(4)) or bytes(_CONFIG.size)))
+
+
+def write_config(wanted: Config) -> None:
+    """Set the settings."""
+    with BpfMap("fib_config", 4, _CONFIG.size) as config:
+        config.put(bytes(4), _CONFIG.pack(*wanted))
+
+
+def set_flag(flag: int, *, on: bool) -> None:
+    """Set or clear one flag of the settings."""
+    config = read_config()
+    write_config(config._replace(flags=config.flags | flag if on else config.flags & ~flag))
 
 
 def read_drops() -> dict[str, int]:

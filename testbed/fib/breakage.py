@@ -19,8 +19,7 @@ from .rules import source_bypass_rule, stock_local_rule
 
 
 def _set_flag(flag: int) -> None:
-    fib, flags = bpfmap.read_config()
-    bpfmap.write_config(fib, flags | flag)
+    bpfmap.set_flag(flag, on=True)
 
 
 def _set_sysctls(*names: str) -> None:

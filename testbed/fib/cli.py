@@ -7,15 +7,18 @@ import json
 import os
 import signal
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from . import api, bpfmap
-from .apply import apply_again, apply_text, remove_everything
+from .apply import apply_again, apply_text, remove_everything, saved_document
 from .breakage import PIECES, break_address, break_piece
 from .document import FIB_MAX, InputError
+from .explain import explain, explain_way
 from .failure import EnvironmentFailure, StateFailure
-from .show import show
+from .policy import set_policy
+from .show import list_sockets, show
 
 DONE, FAILED, BAD_INPUT, ENVIRONMENT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -65,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_apply(commands)
     _add_show(commands)
+    _add_questions(commands)
     _add_exec(commands)
+    _add_policy(commands)
     _add_break(commands)
     detach = commands.add_parser("detach", help="take everything off again: FIBs, then programs")
     detach.add_argument("interface")
@@ -94,6 +99,24 @@ def _add_show(commands: Any) -> None:
     counters.set_defaults(run=_counters)
 
 
+def _add_questions(commands: Any) -> None:
+    explained = commands.add_parser(
+        "explain",
+        help="say which FIB an address is in, and which way a packet would go",
+        description="Answer from the last document: the FIB of LOCAL and why; with REMOTE also "
+        "route, next hop and source address. --fib K asks for an unbound socket of that FIB.",
+    )
+    explained.add_argument("local", metavar="LOCAL")
+    explained.add_argument("remote", metavar="REMOTE", nargs="?")
+    explained.add_argument("--fib", type=int, help="LOCAL is the remote address of this FIB")
+    explained.add_argument("--format", choices=("text", "json"), default="text")
+    explained.set_defaults(run=_explain)
+    sockets = commands.add_parser("sockets", help="list TCP and UDP sockets with their FIB")
+    sockets.add_argument("--fib", type=int, help="only this FIB")
+    sockets.add_argument("--format", choices=("text", "json"), default="text")
+    sockets.set_defaults(run=_sockets)
+
+
 def _add_exec(commands: Any) -> None:
     executed = commands.add_parser(
         "exec",
@@ -104,6 +127,28 @@ def _add_exec(commands: Any) -> None:
     executed.add_argument("fib", type=int, help=f"0 to {FIB_MAX}")
     executed.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     executed.set_defaults(run=_exec)
+
+
+def _add_policy(commands: Any) -> None:
+    policy = commands.add_parser(
+        "policy",
+        help="set what holds for a cgroup: a jail, accept sets the thread's FIB",
+        description="Replace the policy of CGROUP (a path below /sys/fs/cgroup), which holds for "
+        "all below it as well. Without an option the policy is taken away.",
+    )
+    policy.add_argument("cgroup", type=Path)
+    policy.add_argument(
+        "--jail",
+        metavar="FIB,...",
+        help="only these FIBs may be used; everything else is EPERM. 0 means wildcard sockets, "
+        "which may speak for every FIB",
+    )
+    policy.add_argument(
+        "--accept-sets-thread",
+        action="store_true",
+        help="accept() also sets the accepting thread's FIB (unmodified forking daemons)",
+    )
+    policy.set_defaults(run=_policy)
 
 
 def _add_break(commands: Any) -> None:
@@ -163,6 +208,36 @@ def _counters(options: argparse.Namespace) -> int:
     return DONE
 
 
+def _explain(options: argparse.Namespace) -> int:
+    document = saved_document()
+    if options.fib is None:
+        answer = explain(document, options.local, options.remote)
+    else:
+        try:
+            answer = explain_way(document, options.fib, ip_address(options.local))
+        except ValueError as error:
+            raise InputError([f"explain: {error}"]) from error
+    if options.format == "json":
+        _say(json.dumps(answer))
+    else:
+        for key, value in answer.items():
+            _say(f"{key}: {value}")
+    return DONE
+
+
+def _sockets(options: argparse.Namespace) -> int:
+    entries = list_sockets(options.fib)
+    if options.format == "json":
+        _say(json.dumps(entries))
+        return DONE
+    for entry in entries:
+        _say(
+            f"{entry['fib']:>5} {entry['protocol']:4} {entry['state']:12} "
+            f"{entry['local']} {entry['remote']}"
+        )
+    return DONE
+
+
 def _exec(options: argparse.Namespace) -> int:
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not command:
@@ -175,6 +250,19 @@ def _exec(options: argparse.Namespace) -> int:
         raise InputError([f"exec: {options.fib} is not between 0 and {FIB_MAX}"]) from error
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; the command must not
     os.execvp(command[0], command)
+
+
+def _policy(options: argparse.Namespace) -> int:
+    jail = None
+    if options.jail is not None:
+        try:
+            jail = [int(number) for number in options.jail.split(",")]
+        except ValueError as error:
+            raise InputError([f"policy: '{options.jail}' is not a list of FIBs"]) from error
+        if not all(0 <= number <= FIB_MAX for number in jail):
+            raise InputError([f"policy: a FIB is between 0 and {FIB_MAX}"])
+    set_policy(options.cgroup, accept_sets_thread=options.accept_sets_thread, jail=jail)
+    return DONE
 
 
 def _break(options: argparse.Namespace) -> int:

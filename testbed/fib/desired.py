@@ -28,8 +28,8 @@ class Desired:
     address_map: dict[bytes, bytes]
     state_map: dict[bytes, bytes]
     router_map: dict[bytes, bytes]
-    interface_fib: int
-    flags: int
+    resolver_map: dict[bytes, bytes]
+    config: bpfmap.Config
 
 
 def map_key(packed: bytes) -> bytes:
@@ -65,10 +65,21 @@ def build_desired(document: Document, index: int, present_rules: Iterable[Rule] 
         address_map=_address_map(document),
         state_map={struct.pack("=I", fib.id): _state(document, fib) for fib in document.fibs},
         router_map=_router_map(document),
-        interface_fib=document.default_fib,
-        flags=(bpfmap.STRICT_MAC if document.strict_mac else 0)
-        | (bpfmap.ACTIVE if document.fibs else 0),
+        resolver_map={
+            struct.pack("=II", fib.id, _FAMILIES[address.version]): map_key(address.packed)
+            for fib in document.fibs
+            for address in reversed(fib.resolvers)  # the first of a family counts
+        },
+        config=_config(document),
     )
+
+
+def _config(document: Document) -> bpfmap.Config:
+    virtual = {address.version: map_key(address.packed) for address in document.virtual_resolvers}
+    flags = bpfmap.STRICT_MAC if document.strict_mac else 0
+    flags |= bpfmap.ACTIVE if document.fibs else 0
+    none = bytes(16)
+    return bpfmap.Config(document.default_fib, flags, virtual.get(4, none), virtual.get(6, none))
 
 
 ANCHOR_IPV4 = Address(socket.AF_INET, ip_address("192.0.0.8").packed, 32)

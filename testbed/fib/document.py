@@ -64,6 +64,7 @@ class Fib:
     addresses: tuple[Interface, ...]
     routes: tuple[Route, ...]
     neighbours: tuple[Neighbour, ...]
+    resolvers: tuple[Address, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,7 @@ class Document:
     strict_mac: bool
     unassigned: tuple[Interface, ...]
     fibs: tuple[Fib, ...]
+    virtual_resolvers: tuple[Address, ...] = ()
 
     def addresses_of(self, fib: Fib) -> tuple[Interface, ...]:
         """Return the addresses whose FIB is `fib`, the interface's own ones last."""
@@ -169,6 +171,7 @@ class _Reader:
             "default_fib": 0,
             "strict_mac": False,
             "unassigned": [],
+            "virtual_resolvers": [],
             "fibs": ...,
         }
         raw = self._object(data, "document", keys)
@@ -184,10 +187,17 @@ class _Reader:
                 self._interface(*entry) for entry in self._list(raw["unassigned"], "unassigned")
             ),
             fibs=tuple(self._fib(*entry) for entry in self._list(raw["fibs"], "fibs")),
+            virtual_resolvers=tuple(
+                self._address(*entry)
+                for entry in self._list(raw["virtual_resolvers"], "virtual_resolvers")
+            ),
         )
 
     def _fib(self, value: object, where: str) -> Fib:
-        keys = {"id": ..., "name": ..., "addresses": [], "routes": [], "neighbours": []}
+        lists: dict[str, Any] = {
+            key: [] for key in ("addresses", "routes", "neighbours", "resolvers")
+        }
+        keys = {"id": ..., "name": ..., **lists}
         raw = self._object(value, where, keys)
         return Fib(
             id=self._integer(raw["id"], f"{where}.id", 1, FIB_MAX),
@@ -198,6 +208,9 @@ class _Reader:
             routes=tuple(self._route(*e) for e in self._list(raw["routes"], f"{where}.routes")),
             neighbours=tuple(
                 self._neighbour(*e) for e in self._list(raw["neighbours"], f"{where}.neighbours")
+            ),
+            resolvers=tuple(
+                self._address(*e) for e in self._list(raw["resolvers"], f"{where}.resolvers")
             ),
         )
 
@@ -222,7 +235,7 @@ class _Reader:
                 self._note(where, f"'{text}' is not an address")
             return _NO_ADDRESS
         if not _is_host(address):
-            self._note(where, f"'{text}' cannot be a neighbour of a FIB")
+            self._note(where, f"'{text}' cannot be the address of one station")
         return address
 
     def _route(self, value: object, where: str) -> Route:
@@ -267,6 +280,12 @@ def _conflicts(document: Document) -> Iterator[str]:
     yield from _neighbour_conflicts(document)
     for fib in document.fibs:
         yield from _route_conflicts(document, fib)
+    versions = [address.version for address in document.virtual_resolvers]
+    if len(set(versions)) < len(versions):
+        yield "virtual_resolvers: more than one of a family"
+    for address in document.virtual_resolvers:
+        if address in document.owners():
+            yield f"virtual_resolvers: '{address}' is an address of the interface or of a FIB"
 
 
 def _label(fib: Fib) -> str:

@@ -22,6 +22,8 @@
 #define SO_SETFIB 1  /* set: before bind and connect only */
 #define SO_FIB 2     /* get: the socket's FIB, else that of its local address */
 #define SO_FIB_ANY 3 /* set before bind: one wildcard socket for all FIBs, in any thread */
+#define SO_FIB_ACCEPT 4 /* set, 0 or 1: accept() on this socket sets the accepting thread's FIB */
+#define SO_FIB_ONLY 5 /* set before bind, 0 or 1: a socket of FIB 0 hears FIB 0 alone */
 
 #if !defined(__bpf__) && !defined(FIB_CONSTANTS_ONLY)
 #include <sys/prctl.h>

@@ -8,10 +8,12 @@ from typing import Any
 
 from . import bpfmap, programs
 from .apply import read_present, saved_document
+from .desired import map_key
 from .document import Document
 from .failure import EnvironmentFailure
 from .netlink import LOCAL, Rtnetlink
 from .rules import TABLE_BASE
+from .sockdiag import SockDiag
 
 
 def show() -> dict[str, Any]:
@@ -27,7 +29,8 @@ def show() -> dict[str, Any]:
         raise EnvironmentFailure(f"interface '{document.interface}' is gone") from error
     with Rtnetlink(index) as netlink:
         present = read_present(netlink)
-    interface_fib, flags = bpfmap.read_config()
+    config = bpfmap.read_config()
+    flags = config.flags
     owners = {
         _text(key[-4:] if _is_ipv4(key) else key): struct.unpack("=I", value)[0]
         for key, value in present.address_map.items()
@@ -35,7 +38,7 @@ def show() -> dict[str, Any]:
     lengths = {_text(entry.address): entry.prefix_length for entry in present.addresses}
     return {
         "interface": document.interface,
-        "default_fib": interface_fib,
+        "default_fib": config.interface_fib,
         "strict_mac": bool(flags & bpfmap.STRICT_MAC),
         "broken": _broken(flags),
         "missing_programs": programs.missing(document.interface),
@@ -54,6 +57,34 @@ def show() -> dict[str, Any]:
         ],
         "drops": bpfmap.read_drops(),
     }
+
+
+def list_sockets(only: int | None = None) -> list[dict[str, Any]]:
+    """Return TCP and UDP sockets with their FIB: their own, else that of their local address."""
+    with bpfmap.address_map() as addresses:
+        owners = addresses.items()
+    interface_fib = bpfmap.read_config().interface_fib
+    listed = []
+    with SockDiag() as diagnosis:
+        for entry in diagnosis.sockets():
+            fib = entry.mark
+            owner = owners.get(map_key(entry.plain_local))
+            if not fib and owner is not None:
+                fib = struct.unpack("=I", owner)[0]
+                fib = interface_fib if fib == bpfmap.OF_INTERFACE else fib
+            if only is None or fib == only:
+                listed.append(
+                    {
+                        "fib": fib,
+                        "protocol": entry.protocol_name,
+                        "state": entry.state,
+                        "local": f"{_text(entry.local)}:{entry.local_port}",
+                        "remote": f"{_text(entry.remote)}:{entry.remote_port}",
+                        "uid": entry.uid,
+                        "inode": entry.inode,
+                    }
+                )
+    return listed
 
 
 def _fibs(document: Document) -> list[tuple[int, str, list[str]]]:

@@ -30,7 +30,9 @@
 #define TC_HANDLE 1
 #define TC_PRIORITY 1
 
-static const char *const objects[] = { "ingress", "egress", "thread", "sockopt", "bind", "connect" };
+static const char *const objects[] = { "ingress", "egress", "thread", "sockopt", "bind",
+				       "connect", "accept", "jail", "resolver",
+				       "hear" };
 
 #define OBJECTS (sizeof(objects) / sizeof(*objects))
 
@@ -98,11 +100,15 @@ static bool update_link(const struct bpf_program *program, const char *path)
 	return updated;
 }
 
+/* LSM and tracing programs name their hook themselves; lsm_cgroup ones belong to a cgroup. */
 static struct bpf_link *attach_link(const struct bpf_program *program, int cgroup)
 {
-	if (bpf_program__type(program) == BPF_PROG_TYPE_LSM &&
-	    bpf_program__expected_attach_type(program) != BPF_LSM_CGROUP)
-		return bpf_program__attach_lsm(program);
+	enum bpf_prog_type type = bpf_program__type(program);
+
+	if (type == BPF_PROG_TYPE_TRACING ||
+	    (type == BPF_PROG_TYPE_LSM &&
+	     bpf_program__expected_attach_type(program) != BPF_LSM_CGROUP))
+		return bpf_program__attach(program);
 	return bpf_program__attach_cgroup(program, cgroup);
 }
 

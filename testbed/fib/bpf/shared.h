@@ -45,9 +45,34 @@ struct fib_router {
 #define FIB_THREAD_LEAK 4u /* negative control: a thread's FIB is that of its whole process */
 #define FIB_ACTIVE 8u /* there are FIBs: wildcard sockets must leave room for theirs */
 
+#define FIB_POLICIES 16u /* some cgroup has a policy */
+
 struct fib_config {
 	__u32 interface_fib;
 	__u32 flags;
+	struct fib_address resolver_ipv4; /* virtual resolver addresses; all zero: none */
+	struct fib_address resolver_ipv6;
+};
+
+/* Key of fib_resolvers: value is the address that the virtual one stands for in this FIB. */
+struct fib_resolver {
+	__u32 fib;
+	__u32 family;
+};
+
+/* Value of fib_policies: what holds for a cgroup (key: its id) and all below it. */
+#define FIB_ACCEPT_SETS_THREAD 1u
+#define FIB_JAIL 2u /* only the FIBs in fib_allowed */
+
+struct fib_policy {
+	__u32 flags;
+};
+
+/* Key of fib_allowed: a jailed cgroup may use this FIB. */
+struct fib_permit {
+	__u64 cgroup;
+	__u32 fib;
+	__u32 zero;
 };
 
 /* Why a frame was dropped: index of fib_drops. */

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* SOL_FIB: the FIB of one socket, set and read without the capability that SO_MARK needs. */
+#include "accepting.h"
+#include "only.h"
+#include "policy.h"
 #include "socket.h"
 
 #define PAGE_BYTES 4096
@@ -43,37 +46,80 @@ static __always_inline bool is_bound(const struct bpf_sock *sk)
 	return address.words[3] || address.words[0] || address.words[1];
 }
 
+static __always_inline int set_fib(struct bpf_sock *sk, __u32 fib)
+{
+	if (fib == sk->mark)
+		return 0;
+	if (is_bound(sk))
+		return EISCONN;
+	if (!may_use(fib))
+		return EPERM;
+	return bpf_setsockopt(sk, SOL_SOCKET, SO_MARK, &fib, sizeof(fib)) ? EINVAL : 0;
+}
+
+/* Set a mark of a socket in a storage map of one 32-bit value. */
+static __always_inline int set_switch(void *map, struct bpf_sock *sk, int on)
+{
+	__u32 *stored;
+
+	if (on != 0 && on != 1)
+		return EINVAL;
+	stored = bpf_sk_storage_get(map, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!stored)
+		return ENOMEM;
+	*stored = (__u32)on;
+	return 0;
+}
+
+static __always_inline int set_only(struct bpf_sock *sk, int on)
+{
+	if (is_bound(sk))
+		return EISCONN;
+	return set_switch(&fib_only, sk, on);
+}
+
+/* SO_MARK itself, which takes a capability, leads out of no jail. */
+static __always_inline int judge_mark(struct bpf_sockopt *context)
+{
+	__u32 *mark = context->optval;
+
+	if (!has_policies() || context->optlen < (int)sizeof(*mark) ||
+	    (void *)(mark + 1) > context->optval_end || may_use(*mark))
+		return 1;
+	return refuse(EPERM);
+}
+
 SEC("cgroup/setsockopt")
 int fib_setsockopt(struct bpf_sockopt *context)
 {
 	struct bpf_sock *sk = context->sk;
 	int *value = context->optval;
-	__u32 fib;
+	int error;
 
+	if (context->level == SOL_SOCKET && context->optname == SO_MARK)
+		return judge_mark(context);
 	if (context->level != SOL_FIB || !sk || !has_fib(sk))
 		return not_ours(context);
 	if (context->optlen < (int)sizeof(*value) || (void *)(value + 1) > context->optval_end)
 		return refuse(EINVAL);
 	switch (context->optname) {
 	case SO_SETFIB:
-		if (*value < 0 || *value > FIB_MAX)
-			return refuse(EINVAL);
-		fib = (__u32)*value;
+		error = *value < 0 || *value > FIB_MAX ? EINVAL : set_fib(sk, (__u32)*value);
 		break;
 	case SO_FIB_ANY:
-		if (*value != 1)
-			return refuse(EINVAL);
-		fib = 0;
+		error = *value != 1 ? EINVAL : set_fib(sk, 0);
+		break;
+	case SO_FIB_ACCEPT:
+		error = set_switch(&fib_accepting, sk, *value);
+		break;
+	case SO_FIB_ONLY:
+		error = set_only(sk, *value);
 		break;
 	default:
 		return not_ours(context); /* ENOPROTOOPT by the kernel */
 	}
-	if (fib != sk->mark) {
-		if (is_bound(sk))
-			return refuse(EISCONN);
-		if (bpf_setsockopt(sk, SOL_SOCKET, SO_MARK, &fib, sizeof(fib)))
-			return refuse(EINVAL);
-	}
+	if (error)
+		return refuse(error);
 	context->optlen = -1; /* done: the kernel need not look at it */
 	return 1;
 }

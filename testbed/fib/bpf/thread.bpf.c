@@ -3,41 +3,12 @@
  * creates them (threads, forks, io_uring workers), exec keeps it because it keeps the task, and
  * every new IPv4 or IPv6 socket takes it as its mark. No capability is needed.
  */
-#include "maps.h"
-
-/* Task -> its default FIB; absent: 0. Freed with the task, so a recycled thread id starts anew.
- * Writers: fib_prctl, fib_task_alloc. Reader: fib_socket. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct fib_task);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} fib_tasks SEC(".maps");
-
-/* The task that holds the FIB of the current one: itself, but for the negative control. */
-static __always_inline struct task_struct *holder(void)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	const struct fib_config *config = fib_settings();
-
-	if (config && (config->flags & FIB_THREAD_LEAK))
-		return task->group_leader;
-	return task;
-}
-
-static __always_inline __u32 thread_fib(void)
-{
-	struct fib_task *own = bpf_task_storage_get(&fib_tasks, holder(), NULL, 0);
-
-	return own ? own->fib : 0;
-}
+#include "policy.h"
+#include "task.h"
 
 SEC("lsm/task_prctl")
 int BPF_PROG(fib_prctl, int option, unsigned long operation, unsigned long argument)
 {
-	struct fib_task *own;
-
 	if (option != PR_FIB)
 		return 0;
 	switch (operation) {
@@ -46,12 +17,9 @@ int BPF_PROG(fib_prctl, int option, unsigned long operation, unsigned long argum
 	case PR_FIB_SET:
 		if (argument > FIB_MAX)
 			return -EINVAL;
-		own = bpf_task_storage_get(&fib_tasks, holder(), NULL,
-					   BPF_LOCAL_STORAGE_GET_F_CREATE);
-		if (!own)
-			return -ENOMEM;
-		own->fib = (__u32)argument;
-		return (int)argument + 1;
+		if (!may_use((__u32)argument))
+			return -EPERM;
+		return set_thread_fib((__u32)argument) ? (int)argument + 1 : -ENOMEM;
 	}
 	return -EINVAL;
 }
@@ -81,6 +49,8 @@ int BPF_PROG(fib_socket, struct socket *sock, int family, int type, int protocol
 	if (kern || (family != AF_INET && family != AF_INET6) || !sk)
 		return 1;
 	fib = thread_fib();
+	if (!may_use(fib))
+		return 0;
 	if (!fib)
 		return 1;
 	return bpf_setsockopt(sk, SOL_SOCKET, SO_MARK, &fib, sizeof(fib)) == 0;

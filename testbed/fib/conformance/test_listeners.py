@@ -136,6 +136,27 @@ class Listeners(Case):
                 for tenant in lab.TENANTS:
                     self.assertEqual(self.reached(tenant, family, STREAM, {"any": made}), "any")
 
+    def test_row_17_restricted_to_fib_0(self) -> None:
+        for family in self.families():
+            for kind in (STREAM, DGRAM):
+                with self.subTest(family=family, kind=kind), fib_socket(0, family, kind) as made:
+                    fib.set_socket_only(made)
+                    made.bind(("", PORT))
+                    if kind == STREAM:
+                        made.listen()
+                    made.settimeout(lab.QUIET_S)
+                    with lab.tenant_socket(1, family, kind) as client:
+                        client.settimeout(lab.QUIET_S)
+                        with contextlib.suppress(TimeoutError):
+                            client.connect((lab.server(1, family), PORT))
+                            client.send(b"x")
+                        self.assertFalse(self.took(made, kind))
+                    loopback = "127.0.0.1" if family == socket.AF_INET else "::1"
+                    with fib_socket(0, family, kind) as client:
+                        client.connect((loopback, PORT))
+                        client.send(b"x")
+                        self.assertTrue(self.took(made, kind))
+
     def test_row_17_tenant_added_after_listen(self) -> None:
         few = [lab.fib_entry(1), lab.fib_entry(3)]
         lab.put(lab.document(fibs=few))

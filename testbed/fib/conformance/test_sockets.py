@@ -216,6 +216,33 @@ class Sockets(Case):
                 self.assertEqual(client.recv(9), b"r")
                 self.assertEqual(len(capture.packets()), 1)
 
+    def test_row_33_raw_socket_hears_its_own_fib(self) -> None:
+        for family in self.families():
+            protocol, kind = (packet.ICMP, 8) if family == socket.AF_INET else (packet.ICMPV6, 128)
+            with (
+                self.subTest(family=family),
+                fib_socket(1, family, RAW, protocol) as own,
+                fib_socket(0, family, RAW, protocol) as wild,
+            ):
+                for tenant in (2, 1):
+                    echo = struct.pack("!BBHHH", kind, 0, 0, tenant, tenant)
+                    lab.send_frame(
+                        tenant, packet.icmp(lab.CLIENT[family], lab.server(tenant, family), echo)
+                    )
+                self.assertEqual(self.echoes(own, family, kind), [1])
+                self.assertEqual(self.echoes(wild, family, kind), [2, 1])
+
+    def echoes(self, raw: socket.socket, family: socket.AddressFamily, kind: int) -> list[int]:
+        """Return the identifiers of the echo requests heard."""
+        raw.settimeout(lab.QUIET_S)
+        heard = []
+        with contextlib.suppress(TimeoutError):
+            while True:
+                message = raw.recv(999)[20 if family == socket.AF_INET else 0 :]
+                if message[0] == kind:
+                    heard.append(int(struct.unpack_from("!H", message, 4)[0]))
+        return heard
+
     def test_row_34_echo(self) -> None:
         for family in self.families():
             for tenant in lab.TENANTS:

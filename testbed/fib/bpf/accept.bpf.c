@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Opt-in: accept() also sets the FIB of the accepting thread, so that an unmodified daemon that
+ * forks for each connection does everything for it in its FIB. By cgroup (fibctl policy) or by
+ * listener (SO_FIB_ACCEPT); otherwise the thread's FIB is left alone (row 23).
+ */
+#include "accepting.h"
+#include "policy.h"
+#include "task.h"
+
+SEC("fexit/inet_csk_accept")
+int BPF_PROG(fib_accept, struct sock *listener, int flags, int *error, bool kern,
+	     struct sock *accepted)
+{
+	__u32 *opted;
+
+	if (!accepted || kern)
+		return 0;
+	opted = bpf_sk_storage_get(&fib_accepting, listener, NULL, 0);
+	if ((opted && *opted) || (current_policy() & FIB_ACCEPT_SETS_THREAD))
+		set_thread_fib(accepted->sk_mark);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

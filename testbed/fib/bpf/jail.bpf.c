@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The jail: code in a jailed cgroup cannot use a socket of a FIB that is not in the cgroup's set,
+ * however it came by it: by prctl and SO_SETFIB (refused in thread.bpf.c and sockopt.bpf.c), by a
+ * descriptor made before or elsewhere (refused here, when it is used), or below IP (no packet
+ * sockets). What an output interface or a source address chosen per packet would get past this is
+ * stopped by the egress guard. Everything is refused with EPERM.
+ */
+#include "policy.h"
+
+#define AF_PACKET 17
+#define AF_XDP 44
+
+static __always_inline int judge(const struct socket *sock)
+{
+	const struct sock *sk = sock->sk;
+
+	if (!has_policies() || !sk ||
+	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6))
+		return 0;
+	return may_use(sk->sk_mark) ? 0 : -EPERM;
+}
+
+SEC("lsm/socket_create")
+int BPF_PROG(fib_jail_create, int family, int type, int protocol, int kern)
+{
+	if (kern || (family != AF_PACKET && family != AF_XDP))
+		return 0;
+	return current_policy() & FIB_JAIL ? -EPERM : 0;
+}
+
+SEC("lsm/socket_bind")
+int BPF_PROG(fib_jail_bind, struct socket *sock, void *address, int size)
+{
+	return judge(sock);
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(fib_jail_connect, struct socket *sock, void *address, int size)
+{
+	return judge(sock);
+}
+
+SEC("lsm/socket_listen")
+int BPF_PROG(fib_jail_listen, struct socket *sock, int backlog)
+{
+	return judge(sock);
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(fib_jail_sendmsg, struct socket *sock, void *message, int size)
+{
+	return judge(sock);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

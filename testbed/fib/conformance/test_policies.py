@@ -1,0 +1,236 @@
+"""Opt-in behaviour: accept sets the thread's FIB, jails, virtual resolvers."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from .. import api as fib
+from ..policy import ROOT, set_policy
+from . import lab
+from .case import Case, fib_socket, in_fork, in_thread
+from .test_sockets import DGRAM, STREAM
+
+FOUR, SIX = socket.AF_INET, socket.AF_INET6
+PORT = 5500
+VIRTUAL = {FOUR: "192.0.2.53", SIX: "2001:db8::53"}
+SERVER = {FOUR: "192.168.0.1", SIX: "fd00:c0a8::1"}
+
+
+@contextlib.contextmanager
+def cgroup() -> Iterator[Path]:
+    """A cgroup of its own."""
+    path = ROOT / f"fibc-{os.getpid()}"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        set_policy(path)
+        path.rmdir()
+
+
+def inside(path: Path, work: Callable[[], int]) -> int:
+    """Return what `work` returns in a process of the cgroup; an errno where it raises."""
+
+    def enter() -> int:
+        (path / "cgroup.procs").write_text(str(os.getpid()))
+        try:
+            return work()
+        except OSError as error:
+            return error.errno or 255
+
+    return in_fork(enter)
+
+
+class Accept(Case):
+    def accept_from(self, tenant: int, listener: socket.socket) -> int:
+        """Return the FIB of a thread after it has accepted a tenant's connection."""
+        with lab.tenant_socket(tenant, FOUR, STREAM) as client:
+            client.connect((lab.server(tenant, FOUR), PORT))
+
+            def work() -> int:
+                listener.accept()[0].close()
+                return fib.get_thread_fib()
+
+            return in_thread(work)
+
+    def listener(self) -> socket.socket:
+        made = fib_socket(0)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("", PORT))
+        made.listen()
+        return made
+
+    def test_row_23_off_by_default(self) -> None:
+        with self.listener() as listener:
+            self.assertEqual(self.accept_from(2, listener), 0)
+
+    def test_accept_sets_the_thread_by_listener(self) -> None:
+        with self.listener() as listener:
+            fib.set_accept_sets_thread(listener)
+            for tenant in lab.TENANTS:
+                self.assertEqual(self.accept_from(tenant, listener), tenant)
+            fib.set_accept_sets_thread(listener, on=False)
+            self.assertEqual(self.accept_from(2, listener), 0)
+
+    def test_accept_sets_the_thread_by_cgroup(self) -> None:
+        with cgroup() as path:
+            set_policy(path, accept_sets_thread=True)
+            with self.listener() as listener:
+                self.assertEqual(inside(path, lambda: self.accept_from(2, listener)), 2)
+                self.assertEqual(self.accept_from(2, listener), 0)  # control: outside
+
+
+class Jail(Case):
+    def setUp(self) -> None:
+        self.path = self.enterContext(cgroup())
+        set_policy(self.path, jail=[1])
+
+    def jailed(self, work: Callable[[], object]) -> int:
+        """Return the errno with which `work` fails in the jail, 0 when it does not."""
+
+        def run() -> int:
+            fib.thread_fib(1)
+            work()
+            return 0
+
+        return inside(self.path, run)
+
+    def test_allowed_fib(self) -> None:
+        def work() -> None:
+            with socket.socket(FOUR, DGRAM) as made:
+                made.sendto(b"x", (lab.CLIENT[FOUR], 9))
+
+        self.assertEqual(self.jailed(work), 0)
+
+    def test_prctl(self) -> None:
+        for number in (0, 2, 777):
+            self.assertEqual(self.jailed(functools.partial(fib.thread_fib, number)), errno.EPERM)
+
+    def test_socket_in_a_thread_without_an_allowed_fib(self) -> None:
+        self.assertEqual(inside(self.path, lambda: socket.socket().fileno()), errno.EPERM)
+
+    def test_options(self) -> None:
+        for option, value in ((fib.SO_SETFIB, 2), (fib.SO_FIB_ANY, 1)):
+            work = functools.partial(self.set_option, option, value)
+            self.assertEqual(self.jailed(work), errno.EPERM)
+
+    def set_option(self, option: int, value: int) -> None:
+        with socket.socket() as made:
+            made.setsockopt(fib.SOL_FIB, option, value)
+
+    def test_so_mark(self) -> None:
+        so_mark = 36
+        self.assertEqual(
+            self.jailed(lambda: socket.socket().setsockopt(socket.SOL_SOCKET, so_mark, 2)),
+            errno.EPERM,
+        )
+
+    def test_packet_socket(self) -> None:
+        self.assertEqual(
+            self.jailed(lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW)), errno.EPERM
+        )
+
+    def test_descriptor_from_outside(self) -> None:
+        client = lab.CLIENT[FOUR]
+        with fib_socket(2, FOUR, DGRAM) as made:
+            self.assertEqual(self.jailed(lambda: made.sendto(b"x", (client, 9))), errno.EPERM)
+            self.assertEqual(self.jailed(lambda: made.connect((client, 9))), errno.EPERM)
+            self.assertEqual(self.jailed(lambda: made.bind(("", 0))), errno.EPERM)
+            made.connect((client, 9))
+            self.assertEqual(self.jailed(lambda: made.send(b"x")), errno.EPERM)
+            self.assertEqual(self.jailed(lambda: os.write(made.fileno(), b"x")), errno.EPERM)
+            made.send(b"x")  # control: outside it works
+        with fib_socket(2) as made:
+            made.bind(("", PORT))
+            self.assertEqual(self.jailed(made.listen), errno.EPERM)
+
+    def test_jail_holds_below_the_cgroup(self) -> None:
+        below = self.path / "below"
+        below.mkdir()
+        self.addCleanup(below.rmdir)
+        set_policy(below, jail=[1, 2])
+        self.addCleanup(set_policy, below)
+        for number, code in ((1, 0), (2, errno.EPERM)):
+            self.assertEqual(inside(below, functools.partial(self.enter_fib, number)), code)
+
+    def enter_fib(self, number: int) -> int:
+        fib.thread_fib(number)
+        return 0
+
+
+class Resolvers(Case):
+    def setUp(self) -> None:
+        fibs = [lab.fib_entry(tenant) for tenant in lab.TENANTS]
+        for entry in fibs[:2]:
+            entry["resolvers"] = list(SERVER.values())
+        lab.put(lab.document(fibs=fibs, virtual_resolvers=list(VIRTUAL.values())))
+        self.addCleanup(lab.put, lab.document())
+
+    def serve(self, tenant: int, family: socket.AddressFamily, kind: int) -> socket.socket:
+        """Answer one question with the tenant's number, from the tenant's own server."""
+        serving = lab.tenant_socket(tenant, family, kind, 53)
+        if kind == STREAM:
+            serving.listen()
+
+        def answer() -> None:
+            if kind == STREAM:
+                with serving.accept()[0] as peer:
+                    peer.sendall(peer.recv(9) + b"%d" % tenant)
+                return
+            question, where = serving.recvfrom(9)
+            serving.sendto(question + b"%d" % tenant, where)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        self.addCleanup(thread.join)
+        return serving
+
+    def test_unconnected(self) -> None:
+        for family in self.families():
+            for tenant in (1, 2):
+                with (
+                    self.subTest(family=family, tenant=tenant),
+                    self.serve(tenant, family, DGRAM),
+                    fib_socket(tenant, family, DGRAM) as asking,
+                ):
+                    asking.sendto(b"q", (VIRTUAL[family], 53))
+                    answer, where = asking.recvfrom(9)
+                    self.assertEqual(answer, b"q%d" % tenant)
+                    self.assertEqual(where[:2], (VIRTUAL[family], 53))
+
+    def test_connected(self) -> None:
+        for family in self.families():
+            for kind in (DGRAM, STREAM):
+                for tenant in (1, 2):
+                    with (
+                        self.subTest(family=family, kind=kind, tenant=tenant),
+                        self.serve(tenant, family, kind),
+                        fib_socket(tenant, family, kind) as asking,
+                    ):
+                        asking.connect((VIRTUAL[family], 53))
+                        asking.send(b"q")
+                        answer, where = asking.recvfrom(9)
+                        self.assertEqual(answer, b"q%d" % tenant)
+                        self.assertEqual(asking.getpeername()[:2], (VIRTUAL[family], 53))
+                        if kind == DGRAM:
+                            self.assertEqual(where[:2], (VIRTUAL[family], 53))
+
+    def test_fib_without_a_server(self) -> None:
+        for family in self.families():
+            for kind in (DGRAM, STREAM):
+                asking = fib_socket(3, family, kind)
+                with self.subTest(family=family), asking, self.refused(errno.ENETUNREACH):
+                    asking.connect((VIRTUAL[family], 53))
+
+    def test_server_asked_by_its_own_address(self) -> None:
+        for family in self.families():
+            with self.serve(1, family, DGRAM), fib_socket(1, family, DGRAM) as asking:
+                asking.sendto(b"q", (SERVER[family], 53))
+                self.assertEqual(asking.recvfrom(9)[1][:2], (SERVER[family], 53))
