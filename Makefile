@@ -6,7 +6,7 @@ TOPOLOGY ?= topologies/proposal.yaml
 # Workers of the scenario run: two a core keeps the cores busy while others wait for the wire.
 JOBS ?= 4
 
-.PHONY: help setup testbed-up testbed-down test lint types unit scenarios bench clean
+.PHONY: help setup testbed-up testbed-down test lint types unit vm scenarios clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,7 +21,7 @@ testbed-down: ## Remove all deployments, and nothing else
 	@if [ -x $(VENV)/bin/testbed ]; then $(VENV)/bin/testbed down --all; \
 	else echo 'nothing to remove: the testbed is not set up here'; fi
 
-test: setup lint types unit scenarios ## Lint, types, unit tests and scenarios
+test: setup lint types unit vm scenarios ## Lint, types, unit tests, tests with VMs, scenarios
 
 lint: setup ## Style of Python, shell, YAML, spelling, direction of imports
 	$(VENV)/bin/ruff check .
@@ -36,6 +36,9 @@ types: setup ## Strict type check
 
 unit: setup ## Tests of the testbed itself: no root, no Docker, no VM
 	$(PY) -m pytest testbed/tests -q -n $(JOBS)
+
+vm: setup ## Tests of the VM itself: start, restore, two at once, kills, a remote machine
+	$(PY) -m pytest testbed/tests/sut -m vm -q
 
 scenarios: setup ## Scenarios on running deployments (started and stopped when none is up)
 	$(PY) -m pytest scenarios -n $(JOBS)
