@@ -15,6 +15,7 @@ from testbed.probe.directory import Bind, bind
 from testbed.probe.dns import Lookup, look_up
 from testbed.probe.inside import Client
 from testbed.probe.kerberos import Ticket, get_ticket
+from testbed.probe.matrix import Cell, Direction, Protocol, Talk, judge, talk_all
 from testbed.probe.reach import Connected, Echo, Reached, connect, ping
 from testbed.probe.request import (
     Held,
@@ -36,9 +37,11 @@ from testbed.running import Running, Tenant
 __all__ = [
     "Bind",
     "Capture",
+    "Cell",
     "Client",
     "Connected",
     "Deadline",
+    "Direction",
     "Echo",
     "FibId",
     "Frame",
@@ -49,12 +52,14 @@ __all__ = [
     "Method",
     "NotYet",
     "Plan",
+    "Protocol",
     "Reached",
     "Reply",
     "ResourceError",
     "Role",
     "Route",
     "Running",
+    "Talk",
     "Tenant",
     "TenantPlan",
     "TestbedError",
@@ -67,6 +72,7 @@ __all__ = [
     "frames_of",
     "get_ticket",
     "held",
+    "judge",
     "leaks",
     "log_in",
     "look_up",
@@ -77,6 +83,7 @@ __all__ = [
     "resolve",
     "route_to",
     "service_token",
+    "talk_all",
     "user_dn",
     "wait_for",
     "who_am_i",
