@@ -16,9 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from testbed.model.allocation import Address, FamilyAddresses, Network, allocate
 from testbed.model.document import Path, shown
 from testbed.model.fields import Name
-from testbed.model.topology import Route, Tenant, Topology
+from testbed.model.topology import MOST_TENANTS, Route, Tenant, Topology
 
-MOST_TENANTS = 65535
 _NAME = TypeAdapter[str](Name)
 
 
@@ -71,6 +70,7 @@ class _Segment:
 def find_troubles(topology: Topology) -> Iterator[Trouble]:
     """Yield every broken rule of `topology`, not in the order of the file."""
     segment = _Segment()
+    fibs: dict[int, _Case] = {}
     yield from _check_sut(topology)
     yield from _claim_unassigned(topology, segment)
     if not topology.tenants:
@@ -78,8 +78,9 @@ def find_troubles(topology: Topology) -> Iterator[Trouble]:
     if len(topology.tenants) > MOST_TENANTS:
         what = f"{len(topology.tenants)} tenants"
         yield Trouble((("tenants",),), "many", what, f"{MOST_TENANTS} are the most")
-    for index, (name, tenant) in enumerate(topology.tenants.items(), start=1):
+    for index, name, tenant in topology.numbered():
         case = _Case(name, tenant, allocate(topology, tenant, index))
+        yield from _check_fib(case, index, fibs)
         yield from _check_name(case)
         yield from _check_login(case)
         yield from _check_family_off(case)
@@ -138,6 +139,14 @@ def _check_name(case: _Case) -> Iterator[Trouble]:
     except ValidationError as error:
         context = error.errors(include_input=False)[0]["ctx"]
         yield Trouble((case.path(),), "name", context["what"], context["hint"])
+
+
+def _check_fib(case: _Case, fib: int, fibs: dict[int, _Case]) -> Iterator[Trouble]:
+    first = fibs.setdefault(fib, case)
+    if first is not case:
+        what = f"FIB {fib} is that of {first.title} and {case.title}"
+        hint = "a tenant without `fib:` has its place in the file as FIB: change or remove `fib:`"
+        yield Trouble((case.path("fib"), first.path("fib")), "fib", what, hint)
 
 
 def _check_login(case: _Case) -> Iterator[Trouble]:

@@ -6,6 +6,7 @@ one another. Fields left out of the file are None where their default depends on
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
@@ -36,6 +37,7 @@ from testbed.model.fields import (
 
 MOST_STARTED_AT_ONCE = 64
 """Containers that `up` starts at most by itself: about ten seconds' worth, and 1.5 GB."""
+MOST_TENANTS = 65535
 AUTOMATIC_SERVERS = 5  # a /29 less network, broadcast and next hop
 
 
@@ -132,8 +134,13 @@ def _number_of_servers(value: Any) -> Any:
 
 
 class Tenant(_Model):
-    """One customer's network: every tenant may look the same from inside."""
+    """One customer's network: every tenant may look the same from inside.
 
+    Its FIB is its place in the file unless `fib` says otherwise, and its addresses follow from it:
+    a part of a topology keeps the addresses of the whole.
+    """
+
+    fib: Annotated[StrictInt, Field(ge=1, le=MOST_TENANTS)] | None = None
     network: Range4 = IPv4Network("192.168.0.0/24")
     network6: Range6 | None = IPv6Network("fd00:c0a8::/64")
     client: Host4 | None = None
@@ -192,7 +199,7 @@ class Sut(_Model):
 
 
 class Topology(_Model):
-    """All of it; a tenant's place in `tenants`, counted from 1, is its index and FIB."""
+    """All of it; a tenant's place in `tenants`, counted from 1, is its FIB unless it has a `fib`."""
 
     name: Name = "topology"
     description: StrictStr = ""
@@ -210,6 +217,11 @@ class Topology(_Model):
             1 + len(tenant.services.present()) for tenant in self.tenants.values()
         )
         return clients_and_services > MOST_STARTED_AT_ONCE
+
+    def numbered(self) -> Iterator[tuple[int, str, Tenant]]:
+        """Yield each tenant's index (its FIB) and name with it, in the file's order."""
+        for place, (name, tenant) in enumerate(self.tenants.items(), start=1):
+            yield tenant.fib or place, name, tenant
 
     def domain_of(self, name: str) -> str:
         """Return the DNS domain of tenant `name`."""

@@ -67,7 +67,7 @@ def _build_plan(topology: Topology, deployment: DeploymentId) -> Plan:
     unassigned = _unassigned(topology.sut)
     seats = [
         _Seat(deployment, topology, name, tenant, index, allocate(topology, tenant, index))
-        for index, (name, tenant) in enumerate(topology.tenants.items(), start=1)
+        for index, name, tenant in topology.numbered()
     ]
     default_fib = next(
         (FibId(seat.index) for seat in seats if seat.name == topology.sut.interface_fib),

@@ -2,7 +2,7 @@
 
 Pure data. `testbed.plan.build` computes it from a topology and a deployment id; drivers execute
 it and cleaning recomputes it. Interface addresses carry their prefix length, plain addresses are
-hosts. A tenant's index counts from 1 and equals its FIB.
+hosts. A tenant's index, from 1, equals its FIB.
 """
 
 from __future__ import annotations
