@@ -42,16 +42,22 @@ class Deadline:
         return self.left_s <= 0
 
 
-def wait_for(condition: Callable[[], T | None], deadline: Deadline, *, what: str) -> T:
+def wait_for(
+    condition: Callable[[], T | None],
+    deadline: Deadline,
+    *,
+    what: str,
+    pause_s: float = _LONGEST_PAUSE_S,
+) -> T:
     """Poll `condition` until it returns something true, and return that.
 
-    The pause between polls grows from 5 to 200 ms. A condition that wants its last observation
+    The pause between polls grows from 5 ms to `pause_s`. A condition that wants its last observation
     in the message raises `NotYet(observation)` instead of returning nothing.
 
     Raises:
         WaitTimeoutError: after the deadline, with what was awaited and last seen.
     """
-    pause_s = _FIRST_PAUSE_S
+    next_s = min(_FIRST_PAUSE_S, pause_s)
     seen: object = "nothing"
     while True:
         try:
@@ -67,8 +73,8 @@ def wait_for(condition: Callable[[], T | None], deadline: Deadline, *, what: str
                 f"(limit {deadline.limit_s:g} s), last seen: {seen}"
             )
             raise WaitTimeoutError(message)
-        time.sleep(min(pause_s, deadline.left_s))
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        time.sleep(min(next_s, deadline.left_s))
+        next_s = min(next_s * 2, pause_s)
 
 
 class NotYet(Exception):  # noqa: N818 - a signal to wait_for, not an error

@@ -1,115 +1,236 @@
-"""Leases: who may use which tenant of a running deployment, held by the kernel.
+"""Leases: who may use which tenants of a running deployment, first come, first served.
 
-A lease is a flock(2) on a file of the deployment's folder: it is free the moment its process dies.
-A scenario holds the whole deployment shared and its tenants exclusively; one that needs the SUT
-for itself holds the deployment exclusively. The holder writes its pid into the file, for `status`.
+Everyone who wants or holds something has a claim: a file in the deployment's folder that its
+process keeps locked by flock(2). A claim is void the moment its process dies, whoever kills it, and
+the next to look removes it. Decisions are made by the claimants themselves, one at a time under a
+lock that is held for no longer than a decision takes.
+
+Fairness: a claim takes what is free, but nothing that an older claim waits for. One that waits for
+the whole deployment is overtaken by nobody; one that waits for several tenants keeps those it could
+use of the group that lacks least, so single ones that come and go cannot starve it.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from testbed.deadline import Deadline, NotYet, wait_for
 
-_FOLDER, _WHOLE, _GATE = "leases", "deployment", "gate"
 DEFAULT_LIMIT_S = 300.0
+_FOLDER, _DECISION = "leases", "decision.lock"
+_LONGEST_PAUSE_S = 0.03  # a scenario takes half a second: waiters look often
+_SHOWN_GROUPS = 3
+
+Group = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one process wants or holds: the `whole` deployment, or tenants (perhaps none).
+
+    `groups` are what it may get, best first; `holds` is what it has got, None while it waits.
+    """
+
+    number: int
+    pid: int
+    purpose: str
+    since_s: float
+    whole: bool
+    groups: tuple[Group, ...]
+    holds: Group | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it holds nothing yet."""
+        return self.holds is None
+
+    def __str__(self) -> str:
+        if self.whole:
+            what = "the whole deployment"
+        elif self.holds is not None:
+            what = ", ".join(self.holds) or "the deployment, with others"
+        else:
+            shown = [" and ".join(group) for group in self.groups[:_SHOWN_GROUPS]]
+            what = " or ".join([*shown, *(["..."] if len(self.groups) > _SHOWN_GROUPS else [])])
+        state = "waits for " if self.is_waiting else ""
+        purpose = f", {self.purpose}" if self.purpose else ""
+        return f"{state}{what} (pid {self.pid}{purpose})"
 
 
 @contextmanager
 def lease_tenants(
-    folder: Path, candidates: Sequence[Sequence[str]], *, limit_s: float = DEFAULT_LIMIT_S
-) -> Iterator[tuple[str, ...]]:
-    """Hold the first of the groups of tenants in `candidates` that is free, waiting if none is.
+    folder: Path,
+    candidates: Sequence[Sequence[str]],
+    *,
+    purpose: str = "",
+    limit_s: float = DEFAULT_LIMIT_S,
+) -> Iterator[Group]:
+    """Hold the first free one of the groups of tenants in `candidates`, waiting if none is.
+
+    An empty group holds no tenant, and still keeps the deployment from being held as a whole.
 
     Raises:
         WaitTimeoutError: when none became free in time, with who held them.
     """
-    with ExitStack() as held:
-        held.enter_context(_locked(folder, _WHOLE, fcntl.LOCK_SH, limit_s))
-        chosen = wait_for(
-            lambda: _try_groups(folder, candidates, held),
-            Deadline.after(limit_s),
-            what="a lease on tenants",
-        )
-        yield chosen
+    groups = tuple(tuple(group) for group in candidates)
+    with _claimed(folder, purpose, limit_s, whole=False, groups=groups) as held:
+        yield held
 
 
 @contextmanager
-def lease_deployment(folder: Path, *, limit_s: float = DEFAULT_LIMIT_S) -> Iterator[None]:
-    """Hold the whole deployment alone, waiting until all other leases have ended.
-
-    The gate keeps newcomers from overtaking one who waits for everybody to leave.
-    """
-    with (
-        _locked(folder, _GATE, fcntl.LOCK_EX, limit_s),
-        _locked(folder, _WHOLE, fcntl.LOCK_EX, limit_s, gate=False),
-    ):
+def lease_deployment(
+    folder: Path, *, purpose: str = "", limit_s: float = DEFAULT_LIMIT_S
+) -> Iterator[None]:
+    """Hold the whole deployment alone, waiting until all older claims have ended."""
+    with _claimed(folder, purpose, limit_s, whole=True, groups=((),)):
         yield
 
 
+def claims(folder: Path) -> tuple[Claim, ...]:
+    """Return who holds and who waits for what, oldest first."""
+    if not (folder / _FOLDER).is_dir():
+        return ()
+
+    def read() -> list[tuple[Claim, ...]]:
+        with _deciding(folder):
+            return [_read(folder)]
+
+    return wait_for(read, Deadline.after(5), what="a look at the leases")[0]
+
+
 def holders(folder: Path) -> tuple[str, ...]:
-    """Return who holds what, as "tenant (pid 7)", for people."""
-    found = []
-    for path in sorted((folder / _FOLDER).glob("*.lock")):
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            found.append(f"{path.stem} (pid {path.read_text().strip() or '?'})")
-        finally:
-            os.close(handle)
-    return tuple(found)
-
-
-def _try_groups(
-    folder: Path, candidates: Sequence[Sequence[str]], held: ExitStack
-) -> tuple[str, ...]:
-    for group in candidates:
-        with ExitStack() as attempt:
-            if all(_try_tenant(folder, tenant, attempt) for tenant in sorted(group)):
-                held.push(attempt.pop_all())
-                return tuple(group)
-    raise NotYet(", ".join(holders(folder)) or "no tenants to choose from")
-
-
-def _try_tenant(folder: Path, tenant: str, attempt: ExitStack) -> bool:
-    handle = _open(folder, f"tenant-{tenant}")
-    attempt.callback(os.close, handle)
-    return _try_lock(handle, fcntl.LOCK_EX)
+    """Return the same for people: "alpha, bravo (pid 7, purpose)"."""
+    return tuple(str(claim) for claim in claims(folder))
 
 
 @contextmanager
-def _locked(
-    folder: Path, name: str, kind: int, limit_s: float, *, gate: bool = True
-) -> Iterator[None]:
-    if gate and name != _GATE:
-        # Pass through the gate: closed while somebody waits for the whole deployment.
-        with _locked(folder, _GATE, fcntl.LOCK_SH, limit_s):
-            pass
-    handle = _open(folder, name)
+def _claimed(
+    folder: Path, purpose: str, limit_s: float, *, whole: bool, groups: tuple[Group, ...]
+) -> Iterator[Group]:
+    deadline = Deadline.after(limit_s)
+    (folder / _FOLDER).mkdir(mode=0o700, exist_ok=True)
+
+    def enter() -> _Own:
+        with _deciding(folder):
+            return _Own.new(folder, Claim(0, os.getpid(), purpose, time.time(), whole, groups))
+
+    own = wait_for(enter, deadline, what="a place in the queue of leases", pause_s=_LONGEST_PAUSE_S)
     try:
-        what = f"a lease on the {name}"
-        wait_for(lambda: _try_lock(handle, kind), Deadline.after(limit_s), what=what)
+        what = "a lease on the deployment" if whole else "a lease on tenants"
+        yield wait_for(own.take, deadline, what=what, pause_s=_LONGEST_PAUSE_S)[0]
+    finally:
+        own.end()
+
+
+@dataclass(slots=True)
+class _Own:
+    """Our own claim: its file, locked as long as `handle` is open."""
+
+    folder: Path
+    path: Path
+    handle: int
+    claim: Claim
+
+    @classmethod
+    def new(cls, folder: Path, claim: Claim) -> _Own:
+        """Join the queue at its end, under the lock of decisions."""
+        number = 1 + max((other.number for other in _read(folder)), default=0)
+        path = folder / _FOLDER / f"{number:08d}.claim"
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        own = cls(folder, path, handle, replace(claim, number=number))
+        own.write()
+        return own
+
+    def write(self) -> None:
+        text = json.dumps(asdict(self.claim)).encode()
+        os.pwrite(self.handle, text, 0)
+        os.ftruncate(self.handle, len(text))
+
+    def take(self) -> list[Group]:
+        """Take a group if we may, alone in a list, which is true even if the group is empty."""
+        with _deciding(self.folder):
+            others = [c for c in _read(self.folder) if c.number != self.claim.number]
+            group = decide(self.claim, others)
+            if group is None:
+                raise NotYet("; ".join(map(str, others)) or "no tenants to choose from")
+            self.claim = replace(self.claim, holds=group)
+            self.write()
+            return [group]
+
+    def end(self) -> None:
+        """Leave: nobody needs the lock of decisions to see that we have gone."""
+        self.path.unlink(missing_ok=True)
+        os.close(self.handle)
+
+
+def decide(own: Claim, others: Sequence[Claim]) -> Group | None:
+    """Return the group that `own` may take now, given all `others`; None while it must wait."""
+    holding = [claim for claim in others if not claim.is_waiting]
+    older = [claim for claim in others if claim.is_waiting and claim.number < own.number]
+    if any(claim.whole for claim in (*holding, *older)):
+        return None
+    if own.whole:
+        return None if holding or older else ()
+    busy = {tenant for claim in holding for tenant in claim.holds or ()}
+    for claim in sorted(older, key=lambda claim: claim.number):
+        # Two that both could do with the same group: the younger looks for another.
+        busy |= set(_least_lacking(claim.groups, busy))
+    return next((group for group in own.groups if busy.isdisjoint(group)), None)
+
+
+def _least_lacking(groups: Sequence[Group], busy: set[str]) -> Group:
+    """Return the group that lacks the fewest tenants: what it lacks can only become less."""
+    return min(groups, key=lambda group: len(busy.intersection(group)), default=())
+
+
+def _read(folder: Path) -> tuple[Claim, ...]:
+    """Return all living claims, oldest first, and remove the dead; under the lock of decisions."""
+    found = []
+    for path in sorted((folder / _FOLDER).glob("*.claim")):
+        with suppress(FileNotFoundError):  # its owner has just left
+            handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if _try_lock(handle):
+                    path.unlink(missing_ok=True)
+                else:
+                    found.append(_parse(path.read_text()))
+            finally:
+                os.close(handle)
+    return tuple(found)
+
+
+def _parse(text: str) -> Claim:
+    fields = json.loads(text)
+    fields["groups"] = tuple(tuple(group) for group in fields["groups"])
+    if fields["holds"] is not None:
+        fields["holds"] = tuple(fields["holds"])
+    return Claim(**fields)
+
+
+@contextmanager
+def _deciding(folder: Path) -> Iterator[None]:
+    """Hold the lock of decisions, or say that somebody else is deciding."""
+    path = folder / _FOLDER / _DECISION
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _try_lock(handle):
+            raise NotYet("another process is deciding")
         yield
     finally:
         os.close(handle)
 
 
-def _open(folder: Path, name: str) -> int:
-    place = folder / _FOLDER
-    place.mkdir(exist_ok=True)
-    return os.open(place / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-
-
-def _try_lock(handle: int, kind: int) -> bool:
+def _try_lock(handle: int) -> bool:
     try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return True

@@ -3,16 +3,30 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from testbed.deadline import Deadline, wait_for
 from testbed.errors import WaitTimeoutError
-from testbed.lifecycle.lease import holders, lease_deployment, lease_tenants
+from testbed.lifecycle.lease import (
+    Claim,
+    Group,
+    claims,
+    decide,
+    holders,
+    lease_deployment,
+    lease_tenants,
+)
 
 SPAWN = multiprocessing.get_context("spawn")
+WHOLE: Sequence[Group] = ()
 
 
 def test_first_free_group_is_taken(tmp_path: Path) -> None:
@@ -25,8 +39,8 @@ def test_first_free_group_is_taken(tmp_path: Path) -> None:
 
 def test_held_tenant_is_waited_for_and_its_holder_named(tmp_path: Path) -> None:
     with (
-        lease_tenants(tmp_path, [["a"]]),
-        pytest.raises(WaitTimeoutError, match=rf"tenant-a \(pid {os.getpid()}\)"),
+        lease_tenants(tmp_path, [["a"]], purpose="test_x"),
+        pytest.raises(WaitTimeoutError, match=rf"a \(pid {os.getpid()}, test_x\)"),
         lease_tenants(tmp_path, [["a"]], limit_s=0.05),
     ):
         pass
@@ -43,63 +57,191 @@ def test_partly_free_group_holds_nothing(tmp_path: Path) -> None:
             assert free == ("a",)
 
 
-def test_whole_deployment_excludes_everybody(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", [["a"], []])
+def test_whole_deployment_excludes_everybody(tmp_path: Path, group: list[str]) -> None:
     with (
         lease_deployment(tmp_path),
         pytest.raises(WaitTimeoutError),
-        lease_tenants(tmp_path, [["a"]], limit_s=0.05),
+        lease_tenants(tmp_path, [group], limit_s=0.05),
     ):
         pass
     with (
-        lease_tenants(tmp_path, [["a"]]),
+        lease_tenants(tmp_path, [group]),
         pytest.raises(WaitTimeoutError),
         lease_deployment(tmp_path, limit_s=0.05),
     ):
         pass
 
 
-def test_lease_ends_with_its_block(tmp_path: Path) -> None:
+def test_lease_ends_with_its_block_and_leaves_no_file(tmp_path: Path) -> None:
+    assert holders(tmp_path) == ()
     with lease_tenants(tmp_path, [["a"]]):
         assert holders(tmp_path)
     assert holders(tmp_path) == ()
+    assert [path.name for path in (tmp_path / "leases").iterdir()] == ["decision.lock"]
 
 
-def hold(folder: Path, ready: Connection) -> None:
-    with lease_tenants(folder, [["a"]]):
-        ready.send("here")
-        signal.pause()
+def test_all_holders_are_told_with_what_they_hold(tmp_path: Path) -> None:
+    with (
+        lease_tenants(tmp_path, [["a", "b"]], purpose="one"),
+        lease_tenants(tmp_path, [[]], purpose="two"),
+    ):
+        pid = os.getpid()
+        assert holders(tmp_path) == (
+            f"a, b (pid {pid}, one)",
+            f"the deployment, with others (pid {pid}, two)",
+        )
 
 
-def wait_for_whole(folder: Path, ready: Connection) -> None:
-    ready.send("here")
-    with lease_deployment(folder, limit_s=20):
-        ready.send("here")
+def claim_in_process(
+    folder: Path, groups: Sequence[Group], purpose: str, ends: tuple[Connection, Connection]
+) -> None:
+    """Say when the lease is had, and hold it until told to go."""
+    said, told = ends
+    lease = (
+        lease_tenants(folder, groups, purpose=purpose)
+        if groups
+        else lease_deployment(folder, purpose=purpose)
+    )
+    with lease as group:
+        said.send(group)
+        told.recv()
 
 
-def started(target: Callable[[Path, Connection], None], folder: Path) -> tuple[int, Connection]:
-    ours, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=target, args=(folder, theirs), daemon=True)
+@dataclass
+class Other:
+    """Another process with a claim."""
+
+    pid: int
+    says: Connection
+    tells: Connection
+
+    def has_it(self, limit_s: float = 20) -> bool:
+        return self.says.poll(limit_s)
+
+    def leave(self) -> None:
+        self.tells.send("go")
+
+
+@contextmanager
+def other(folder: Path, groups: Sequence[Group], purpose: str = "other") -> Iterator[Other]:
+    """Start a process that claims one of `groups`, and wait until its claim is in the queue."""
+    says, said = SPAWN.Pipe()
+    told, tells = SPAWN.Pipe()
+    process = SPAWN.Process(
+        target=claim_in_process, args=(folder, groups, purpose, (said, told)), daemon=True
+    )
     process.start()
-    assert ours.recv()
     assert process.pid
-    return process.pid, ours
+    pid = process.pid
+    try:
+        wait_for(
+            lambda: any(claim.pid == pid for claim in claims(folder)),
+            Deadline.after(20),
+            what="the other's claim",
+        )
+        yield Other(pid, says, tells)
+    finally:
+        process.kill()
+        process.join()
 
 
 def test_lease_of_a_killed_process_is_free_at_once(tmp_path: Path) -> None:
-    pid, _ = started(hold, tmp_path)
-    assert holders(tmp_path)
-    os.kill(pid, signal.SIGKILL)
-    with lease_tenants(tmp_path, [["a"]], limit_s=5) as names:
-        assert names == ("a",)
+    with other(tmp_path, [("a",)]) as killed:
+        assert killed.has_it()
+        os.kill(killed.pid, signal.SIGKILL)
+        with lease_tenants(tmp_path, [["a"]], limit_s=5) as names:
+            assert names == ("a",)
+
+
+def test_who_waits_and_is_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
+    with lease_tenants(tmp_path, [["a"]]), other(tmp_path, WHOLE) as killed:
+        os.kill(killed.pid, signal.SIGKILL)
+        with lease_tenants(tmp_path, [["b"]], limit_s=5) as names:
+            assert names == ("b",)
 
 
 def test_waiting_for_the_whole_deployment_is_not_overtaken(tmp_path: Path) -> None:
-    with lease_tenants(tmp_path, [["a"]]):
-        _, waiting = started(wait_for_whole, tmp_path)
-        assert not waiting.poll(0.3)
+    with lease_tenants(tmp_path, [["a"]]), other(tmp_path, WHOLE, "restart") as waiting:
         with (
-            pytest.raises(WaitTimeoutError),
+            pytest.raises(WaitTimeoutError, match=r"waits for the whole deployment .*restart"),
             lease_tenants(tmp_path, [["b"]], limit_s=0.2),
         ):
             pass
-    assert waiting.recv()
+        assert not waiting.has_it(0)
+    with other(tmp_path, WHOLE) as alone:
+        assert alone.has_it()
+
+
+def test_request_for_several_is_not_starved_by_single_ones(tmp_path: Path) -> None:
+    with (
+        lease_tenants(tmp_path, [["a"]]),
+        other(tmp_path, [("a", "b")]) as several,
+        pytest.raises(WaitTimeoutError, match="waits for a and b"),
+        lease_tenants(tmp_path, [["b"]], limit_s=0.2),
+    ):
+        pass
+    with other(tmp_path, [("a", "b")]) as several:
+        assert several.has_it()
+
+
+def test_who_waits_for_others_does_not_keep_the_rest_from_anybody(tmp_path: Path) -> None:
+    with (
+        lease_tenants(tmp_path, [["a"]]),
+        other(tmp_path, [("a", "b")]),
+        lease_tenants(tmp_path, [["b"], ["c"]], limit_s=5) as free,
+    ):
+        assert free == ("c",)
+
+
+def test_lease_passes_on_in_the_order_of_asking(tmp_path: Path) -> None:
+    with other(tmp_path, [("a",)]) as first:
+        assert first.has_it()
+        with other(tmp_path, [("a",)]) as second, other(tmp_path, [("a",)]) as third:
+            first.leave()
+            assert second.has_it()
+            assert not third.has_it(0.1)
+            second.leave()
+            assert third.has_it()
+
+
+TENANTS = ("a", "b", "c", "d")
+groups_of = st.lists(
+    st.lists(st.sampled_from(TENANTS), max_size=3, unique=True).map(tuple), min_size=1, max_size=4
+).map(tuple)
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> list[Claim]:
+    count = draw(st.integers(1, 8))
+    made = []
+    for number in range(1, count + 1):
+        whole = draw(st.booleans()) and draw(st.booleans())
+        groups = ((),) if whole else draw(groups_of)
+        made.append(Claim(number, number, "", 0.0, whole, groups))
+    return made
+
+
+@given(wishes(), st.data())
+def test_nobody_shares_and_everybody_is_served(queue: list[Claim], data: st.DataObject) -> None:
+    """Whatever the order in which holders leave and waiters look."""
+    living = {claim.number: claim for claim in queue}
+    for _ in range(10 * len(queue)):
+        if not living:
+            return
+        for number in data.draw(st.permutations(sorted(living))):
+            claim = living[number]
+            if claim.is_waiting:
+                others = [other for other in living.values() if other.number != number]
+                group = decide(claim, others)
+                if group is not None:
+                    living[number] = Claim(
+                        number, number, "", 0.0, claim.whole, claim.groups, group
+                    )
+        holding = [claim for claim in living.values() if not claim.is_waiting]
+        assert holding, "nobody holds anything, and yet all wait"
+        held = [tenant for claim in holding for tenant in claim.holds or ()]
+        assert len(held) == len(set(held))
+        assert len(holding) == 1 or not any(claim.whole for claim in holding)
+        del living[data.draw(st.sampled_from(holding)).number]
+    assert not living
