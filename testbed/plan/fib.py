@@ -189,7 +189,10 @@ def _loss_before_sut(plan: Plan, tenant: TenantPlan, destination: Address) -> Lo
 
 def _find(plan: Plan, fib: FibId) -> FibPlan | None:
     """Return the plan of `fib`; none for FIB 0 and for one that no tenant has."""
-    return plan.sut.fibs[fib - 1] if 1 <= fib <= len(plan.sut.fibs) else None
+    fibs = plan.sut.fibs
+    if 1 <= fib <= len(fibs) and fibs[fib - 1].fib == fib:
+        return fibs[fib - 1]
+    return next((found for found in fibs if found.fib == fib), None)  # of a topology with `fib:`
 
 
 def _addresses(plan: Plan, fib: FibId) -> tuple[Address, ...]:

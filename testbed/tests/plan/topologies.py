@@ -77,6 +77,9 @@ def topologies(draw: st.DrawFn) -> Topology:
     if draw(st.booleans()):
         sut["interface_fib"] = draw(st.sampled_from(names))
     tenants = {name: draw(_tenant(index)) for index, name in enumerate(names, start=1)}
+    if draw(st.booleans()):  # a part of a larger one
+        for index, tenant in enumerate(tenants.values(), start=1):
+            tenant["fib"] = 300 + 7 * index
     return parse_topology(json.dumps({"sut": sut, "tenants": tenants}), where="t.yaml", name="t")
 
 

@@ -1,0 +1,167 @@
+"""Keeps a scenario's frames in the kernel, where they cost nothing until somebody wants them.
+
+A packet socket with a filter for the leased tenants, whose frames nobody reads unless the scenario
+fails: no thread, no wake-up, and the kernel's buffer is the bound. Frames carry the kernel's
+timestamps. When the buffer is full, later frames are counted and lost.
+Sources: packet(7), socket(7) SO_TIMESTAMPNS and SO_ATTACH_FILTER, bpf(4) of classic BPF.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from testbed.plan.resources import Address, Mac, TenantPlan
+from testbed.probe.capture import Frame
+
+BUFFER_BYTES = 8 << 20  # of the kernel's accounting: 3,500 frames or more
+_ETH_P_ALL = 3
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SO_ATTACH_FILTER = 33, 35, 26
+_LONGEST_FRAME = 65536
+_MARKER_TYPE = 0x88B5  # of captures that prove their completeness
+_MOST_FILTERED = 32  # tenants; a lease of more keeps everything
+
+Step = tuple[int, int, int, int]
+"""One instruction of classic BPF: code, jump if true, jump if false, operand."""
+
+_LOAD_4, _LOAD_2, _LOAD_1 = 0x20, 0x28, 0x30
+_IF_EQUAL, _IF_SET, _RETURN = 0x15, 0x45, 0x06
+_TAKE: Step = (_RETURN, 0, 0, 0xFFFFFFFF)
+_LEAVE: Step = (_RETURN, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a recorder has kept: `lost` frames came after its buffer was full."""
+
+    frames: tuple[Frame, ...]
+    lost: int
+
+
+class Recorder:
+    """Frames on `interface` of the current network namespace, from its making to its closing."""
+
+    def __init__(self, interface: str, tenants: Iterable[TenantPlan] = ()) -> None:
+        """Record the frames of `tenants`, or all if there are none or too many for a filter."""
+        chosen = tuple(tenants)
+        self._frames: list[Frame] = []
+        self._lost = 0
+        # No protocol yet: nothing comes in before filter and buffer are as they should be.
+        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES // 2)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        steps = filter_of(chosen) if 0 < len(chosen) <= _MOST_FILTERED else [_TAKE]
+        _attach(self._socket, steps)
+        self._socket.bind((interface, _ETH_P_ALL))
+        self._socket.settimeout(0)
+
+    def read(self) -> Recorded:
+        """Return everything up to now; frees the kernel's buffer."""
+        with suppress(BlockingIOError):
+            while True:
+                raw, extra, _, _ = self._socket.recvmsg(_LONGEST_FRAME, 64)
+                if raw[12:14] != struct.pack("!H", _MARKER_TYPE):
+                    self._frames.append(Frame(_time(extra), raw))
+        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+        self._lost += struct.unpack("II", statistics)[1]  # the kernel forgets it when asked
+        return Recorded(tuple(self._frames), self._lost)
+
+    def close(self) -> None:
+        """End recording. Closed already is fine."""
+        self._socket.close()
+
+
+def save(frames: Iterable[Frame], path: Path) -> None:
+    """Write `frames` as a pcap file with times in nanoseconds, for its owner alone."""
+    with path.open("wb", opener=_private) as file:
+        file.write(struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, _LONGEST_FRAME, 1))
+        for frame in frames:
+            seconds, fraction = divmod(round(frame.time_s * 1e9), 1_000_000_000)
+            length = len(frame.raw)
+            file.write(struct.pack("=IIII", seconds, fraction, length, length) + frame.raw)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def filter_of(tenants: Iterable[TenantPlan]) -> list[Step]:
+    """Return a filter for the frames of `tenants`.
+
+    Those that a tenant's router sends or gets, those with one of its server addresses wherever they
+    go, and those that go to everybody.
+    """
+    chosen = tuple(tenants)
+    macs = [tenant.router.uplink.mac for tenant in chosen]
+    servers = [address.ip for tenant in chosen for address in tenant.server_addresses]
+    steps: list[Step] = [(_LOAD_1, 0, 0, 0), *_take_if(_IF_SET, 1)]
+    for offset in (0, 6):
+        for mac in macs:
+            steps += _equal(offset, _packed_mac(mac))
+    steps += _of_family(0x0800, (26, 30), [a for a in servers if isinstance(a, IPv4Address)])
+    steps += _of_family(0x86DD, (22, 38), [a for a in servers if isinstance(a, IPv6Address)])
+    return [*steps, _LEAVE]
+
+
+def _of_family(ether_type: int, offsets: tuple[int, int], addresses: list[Address]) -> list[Step]:
+    """Take frames with one of `addresses`.
+
+    Each check looks at the EtherType for itself: jumps reach no further than 255 instructions.
+    """
+    kind = struct.pack("!H", ether_type)
+    return [
+        step
+        for address in addresses
+        for offset in offsets
+        for step in _all_equal([(12, kind), *_words(offset, address.packed)])
+    ]
+
+
+def _equal(offset: int, value: bytes) -> list[Step]:
+    return _all_equal(_words(offset, value))
+
+
+def _words(offset: int, value: bytes) -> list[tuple[int, bytes]]:
+    return [(offset + at, value[at : at + 4]) for at in range(0, len(value), 4)]
+
+
+def _all_equal(parts: list[tuple[int, bytes]]) -> list[Step]:
+    steps: list[Step] = []
+    length = 2 * len(parts) + 1  # two instructions a part, and the one that takes the frame
+    for place, (offset, value) in enumerate(parts):
+        beyond = length - 2 * place - 2
+        load = _LOAD_4 if len(value) == 4 else _LOAD_2
+        steps += [(load, 0, 0, offset), (_IF_EQUAL, 0, beyond, int.from_bytes(value))]
+    return [*steps, _TAKE]
+
+
+def _take_if(test: int, operand: int) -> list[Step]:
+    return [(test, 0, 1, operand), _TAKE]
+
+
+def _packed_mac(mac: Mac) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _attach(target: socket.socket, steps: list[Step]) -> None:
+    program = b"".join(struct.pack("=HBBI", *step) for step in steps)
+    buffer = ctypes.create_string_buffer(program, len(program))
+    header = struct.pack("@HP", len(steps), ctypes.addressof(buffer))
+    target.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, header)
+
+
+def _time(extra: list[tuple[int, int, bytes]]) -> float:
+    for level, kind, data in extra:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = struct.unpack("@qq", data[:16])
+            return float(seconds) + float(nanoseconds) / 1e9
+    return time.time()
