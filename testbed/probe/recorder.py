@@ -28,7 +28,7 @@ _SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SO_ATTACH_FILTER = 33, 35, 26
 _LONGEST_FRAME = 65536
 _MARKER_TYPE = 0x88B5  # of captures that prove their completeness
-_MOST_FILTERED = 32  # tenants; a lease of more keeps everything
+_LONGEST_FILTER = 4096  # instructions (BPF_MAXINSNS): some forty tenants
 
 Step = tuple[int, int, int, int]
 """One instruction of classic BPF: code, jump if true, jump if false, operand."""
@@ -52,15 +52,16 @@ class Recorder:
 
     def __init__(self, interface: str, tenants: Iterable[TenantPlan] = ()) -> None:
         """Record the frames of `tenants`, or all if there are none or too many for a filter."""
-        chosen = tuple(tenants)
+        steps = filter_of(tenants)
+        of_nobody = len(filter_of(()))
+        is_filter = of_nobody < len(steps) <= _LONGEST_FILTER
         self._frames: list[Frame] = []
         self._lost = 0
         # No protocol yet: nothing comes in before filter and buffer are as they should be.
         self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES // 2)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        steps = filter_of(chosen) if 0 < len(chosen) <= _MOST_FILTERED else [_TAKE]
-        _attach(self._socket, steps)
+        _attach(self._socket, steps if is_filter else [_TAKE])
         self._socket.bind((interface, _ETH_P_ALL))
         self._socket.settimeout(0)
 
@@ -82,16 +83,12 @@ class Recorder:
 
 def save(frames: Iterable[Frame], path: Path) -> None:
     """Write `frames` as a pcap file with times in nanoseconds, for its owner alone."""
-    with path.open("wb", opener=_private) as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, _LONGEST_FRAME, 1))
         for frame in frames:
             seconds, fraction = divmod(round(frame.time_s * 1e9), 1_000_000_000)
             length = len(frame.raw)
             file.write(struct.pack("=IIII", seconds, fraction, length, length) + frame.raw)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def filter_of(tenants: Iterable[TenantPlan]) -> list[Step]:
