@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from testbed.lifecycle.deployment import Deployment
 from testbed.plan.resources import Address, FibId, Plan, Role, Secret, TenantPlan
 from testbed.probe.capture import Capture, capture
 from testbed.probe.inside import Client
+from testbed.probe.journal import Journal
 from testbed.sut.protocol import Sut
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class Tenant:
     docker: docker.DockerClient
     deployment: Plan
     plan: TenantPlan
+    journal: Journal = field(default_factory=Journal, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -53,7 +55,7 @@ class Tenant:
     @cached_property
     def client(self) -> Client:
         """The tenant's client, for probes."""
-        return Client(self.docker, self.deployment, self.plan)
+        return Client(self.docker, self.deployment, self.plan, self.journal)
 
     def host(self, role: Role) -> Any:
         """Return the testinfra host of the tenant's container of `role`."""
@@ -77,6 +79,7 @@ class Running:
 
     docker: docker.DockerClient
     deployment: Deployment
+    journal: Journal = field(default_factory=Journal, repr=False, compare=False)
 
     @property
     def plan(self) -> Plan:
@@ -95,7 +98,7 @@ class Running:
 
     def tenant(self, name: str) -> Tenant:
         """Return the tenant called `name`; whoever uses it should hold its lease."""
-        return Tenant(self.docker, self.plan, self.plan.tenant(name))
+        return Tenant(self.docker, self.plan, self.plan.tenant(name), self.journal)
 
     def capture(self) -> AbstractContextManager[Capture]:
         """Capture all frames on the shared segment while the block lasts."""

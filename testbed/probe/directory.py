@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from testbed.plan.resources import DirectoryPlan
 from testbed.plan.services import user_dn
 from testbed.probe.inside import Client
+from testbed.probe.journal import is_password, right_or_wrong
+
+_INVALID_CREDENTIALS = 49
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,5 +25,10 @@ def bind(client: Client, directory: DirectoryPlan, user: str, password: str) -> 
     shell = 'umask 077; f=$(mktemp); trap "rm -f $f" EXIT; cat >"$f"; ldapwhoami -y "$f" "$@"'
     server = ("-x", "-o", "nettimeout=2", "-H", f"ldap://{directory.host}")
     argv = (*server, "-D", user_dn(directory, user))
-    answer = client.run(("sh", "-c", shell, "sh", *argv), stdin=password.encode())
+    is_right = is_password(client.tenant, user, password)
+    with client.asks(f"bind to {directory.host} as {user}, {right_or_wrong(is_right)}") as entry:
+        answer = client.run(("sh", "-c", shell, "sh", *argv), stdin=password.encode())
+        expected = 0 if is_right else _INVALID_CREDENTIALS
+        agrees = answer.exit_code == expected
+        entry.answered(f"code {answer.exit_code}", expected=f"code {expected}", agrees=agrees)
     return Bind(answer.exit_code, answer.output.strip())

@@ -26,7 +26,13 @@ def look_up(
         argv.append(f"@{server}")
     if tcp:
         argv.append("+tcp")
-    output = client.run(argv).output
+    with client.asks(f"look up {name} {kind}" + (f" at {server}" if server else "")) as entry:
+        found = _read_answer(client.run(argv).output, kind)
+        entry.answered(f"{found.status or 'no answer'} {' '.join(found.values)}".rstrip())
+    return found
+
+
+def _read_answer(output: str, kind: str) -> Lookup:
     status = re.search(r"status: (\w+)", output)
     pattern = rf"^\S+\s+\d+\s+IN\s+{re.escape(kind)}\s+(.+)$"
     values = tuple(re.findall(pattern, output, flags=re.MULTILINE))

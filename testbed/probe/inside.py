@@ -7,23 +7,25 @@ a refused login is a result, not an exception.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 
 import docker
 
 from testbed.drivers import containers
 from testbed.drivers.containers import Answer, Session
 from testbed.plan.resources import Plan, Role, TenantPlan
+from testbed.probe.journal import Entry, Journal
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A tenant's client container, as a place to ask from."""
+    """A tenant's client container, as a place to ask from; questions go into `journal`."""
 
     docker: docker.DockerClient
     plan: Plan
     tenant: TenantPlan
+    journal: Journal = field(default_factory=Journal, repr=False, compare=False)
 
     @property
     def container(self) -> str:
@@ -33,6 +35,10 @@ class Client:
     def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Answer:
         """Run `argv` there and wait for its end."""
         return containers.run_in(self.docker, self.container, argv, stdin=stdin)
+
+    def asks(self, question: str) -> AbstractContextManager[Entry]:
+        """Write `question` down; the block says how it was answered."""
+        return self.journal.question(self.tenant.name, question)
 
     @contextmanager
     def open(self, argv: Sequence[str]) -> Iterator[Session]:

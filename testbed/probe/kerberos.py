@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from testbed.plan.resources import TenantPlan
 from testbed.probe.inside import Client
+from testbed.probe.journal import is_password, right_or_wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,13 @@ class Ticket:
 def get_ticket(client: Client, user: str, password: str, *, cache: str) -> Ticket:
     """Get a ticket-granting ticket into the file cache `cache` (a name of letters and digits)."""
     path = f"FILE:/tmp/{cache}.ccache"
-    answer = client.run(("kinit", "-c", path, user), stdin=f"{password}\n".encode())
-    error = "" if answer.exit_code == 0 else answer.output.strip().splitlines()[-1]
+    is_right = is_password(client.tenant, user, password)
+    with client.asks(f"get a ticket as {user}, {right_or_wrong(is_right)}") as entry:
+        answer = client.run(("kinit", "-c", path, user), stdin=f"{password}\n".encode())
+        error = "" if answer.exit_code == 0 else answer.output.strip().splitlines()[-1]
+        expected = "a ticket" if is_right else "no ticket"
+        agrees = is_right == (answer.exit_code == 0)
+        entry.answered(error or "a ticket", expected=expected, agrees=agrees)
     return Ticket(answer.exit_code == 0, path, error)
 
 

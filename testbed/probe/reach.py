@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
+from testbed.plan.fib import Accepted
 from testbed.plan.resources import Address
 from testbed.probe.inside import Client
+from testbed.probe.journal import arrival
 
 
 class Reached(StrEnum):
@@ -36,7 +38,15 @@ class Echo:
 def ping(client: Client, address: Address, *, count: int = 1, wait_s: float = 2) -> Echo:
     """Send `count` echo requests, 20 ms apart, and wait `wait_s` for the last answer."""
     argv = ("ping", "-n", "-c", str(count), "-i", "0.02", "-W", str(wait_s), str(address))
-    output = client.run(argv).output
+    with client.asks(f"ping {address}") as entry:
+        echo = _read_echo(client.run(argv).output)
+        expected, verdict = arrival(client.plan, client.tenant, address)
+        answer = f"{echo.received} of {echo.sent} answered {echo.error}".rstrip()
+        entry.answered(answer, expected=expected, agrees=echo.ok == isinstance(verdict, Accepted))
+    return echo
+
+
+def _read_echo(output: str) -> Echo:
     match = re.search(r"(\d+) packets transmitted, (\d+) received", output)
     error = re.search(r"From \S+.*? (Destination .*|Time to live exceeded|Packet .*)", output)
     sent, received = (int(match[1]), int(match[2])) if match else (0, 0)
@@ -77,6 +87,12 @@ def connect(
 ) -> Connected:
     """Try a TCP handshake and close."""
     arguments = (str(address), str(port), str(wait_s), str(source_port))
-    answer = client.run(("python3", "-c", _CONNECT, *arguments))
-    result, _, elapsed = answer.output.strip().partition(" ")
-    return Connected(Reached(result), float(elapsed))
+    with client.asks(f"connect {address} port {port}") as entry:
+        answer = client.run(("python3", "-c", _CONNECT, *arguments))
+        result, _, elapsed = answer.output.strip().partition(" ")
+        connected = Connected(Reached(result), float(elapsed))
+        expected, verdict = arrival(client.plan, client.tenant, address)
+        reached = connected.result in {Reached.YES, Reached.REFUSED}
+        agrees = reached == isinstance(verdict, Accepted)
+        entry.answered(connected.result, expected=expected, agrees=agrees)
+    return connected

@@ -10,14 +10,16 @@ import json
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
 from testbed.drivers.containers import Session
 from testbed.errors import ResourceError
+from testbed.plan.fib import Accepted
 from testbed.plan.resources import Address, FibId, Method
 from testbed.probe.inside import Client
+from testbed.probe.journal import Entry, Journal, arrival, is_password, right_or_wrong
 
 _TOOL = "tenant-request"
 
@@ -117,18 +119,57 @@ def service_token(client: Client, cache: str, server_host: str) -> str:
 def ask(client: Client, route: Route, request: Mapping[str, Any]) -> Reply:
     """Send one request and return its reply; a nonce is added unless it has one."""
     message = {"nonce": new_nonce(client.tenant.name), **request}
-    answer = client.run(route.argv(), stdin=json.dumps(message).encode() + b"\n")
-    lines = answer.output.splitlines()
-    if not lines:
-        raise ResourceError(f"{_TOOL} printed nothing and exited {answer.exit_code}")
-    return parse_reply(lines[-1], message["nonce"])
+    with client.asks(_question(client, route, request)) as entry:
+        answer = client.run(route.argv(), stdin=json.dumps(message).encode() + b"\n")
+        lines = answer.output.splitlines()
+        if not lines:
+            raise ResourceError(f"{_TOOL} printed nothing and exited {answer.exit_code}")
+        reply = parse_reply(lines[-1], message["nonce"])
+        _judge(entry, client, route, request, reply)
+    return reply
+
+
+def _question(client: Client, route: Route, request: Mapping[str, Any]) -> str:
+    """Return the request in words, without secrets."""
+    op = request.get("op")
+    details = {"resolve": f" {request.get('name')}"}
+    if op == "login":
+        user = request.get("user", "")
+        right = is_password(client.tenant, user, request.get("password", ""))
+        details["login"] = f" as {user}, {right_or_wrong(right)}"
+    kind = "udp" if route.udp else "tcp"
+    return f"{op}{details.get(str(op), '')} at {route.address} port {route.port}/{kind}"
+
+
+def _judge(
+    entry: Entry, client: Client, route: Route, request: Mapping[str, Any], reply: Reply
+) -> None:
+    """Write the reply down with what the oracle expects: which FIB, and which verdict."""
+    expected, verdict = arrival(client.plan, client.tenant, route.address)
+    if not isinstance(verdict, Accepted):
+        entry.answered(_told(reply), expected=expected, agrees=bool(reply.error))
+        return
+    agrees = not reply.error and reply.fib == verdict.fib
+    if request.get("op") == "login":
+        user, password = request.get("user", ""), request.get("password", "")
+        word = "accepted" if is_password(client.tenant, user, password) else "refused"
+        expected, agrees = f"{expected}, {word}", agrees and reply.verdict == word
+    entry.answered(_told(reply), expected=expected, agrees=agrees)
+
+
+def _told(reply: Reply) -> str:
+    """Return the reply in words."""
+    if reply.error:
+        return reply.error
+    words = [f"FIB {reply.fib}", f"tenant {reply.tenant or 'none'}", reply.verdict, reply.reason]
+    return ", ".join([*filter(None, words), *map(str, reply.resolved)])
 
 
 @contextmanager
 def held(client: Client, route: Route) -> Iterator[Held]:
     """Connect and hold the connection; requests go when the scenario says so."""
     with client.open(route.argv("--hold")) as session:
-        yield Held(session, client.tenant.name)
+        yield Held(session, client.tenant.name, client.journal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +178,7 @@ class Held:
 
     session: Session
     tenant: str
+    journal: Journal = field(default_factory=Journal, repr=False, compare=False)
 
     def connected(self) -> Mapping[str, Any]:
         """Wait for the handshake; return what the tool said of it (`error` if it failed)."""
@@ -146,8 +188,11 @@ class Held:
     def ask(self, request: Mapping[str, Any]) -> Reply:
         """Send one request over the held connection and return its reply."""
         message = {"nonce": new_nonce(self.tenant), **request}
-        self.session.send(json.dumps(message).encode() + b"\n")
-        return parse_reply(self.session.line(limit_s=20), message["nonce"])
+        with self.journal.question(self.tenant, f"{request.get('op')} (held connection)") as entry:
+            self.session.send(json.dumps(message).encode() + b"\n")
+            reply = parse_reply(self.session.line(limit_s=20), message["nonce"])
+            entry.answered(_told(reply))
+        return reply
 
 
 def new_nonce(tenant: str) -> str:
