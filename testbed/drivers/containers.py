@@ -221,10 +221,17 @@ def read_file(client: docker.DockerClient, name: str, path: str) -> bytes:
         return member.read()
 
 
-def read_log(client: docker.DockerClient, name: str, *, tail: int = 200) -> str:
-    """Return the last `tail` lines that the container `name` printed."""
+def read_log(
+    client: docker.DockerClient,
+    name: str,
+    *,
+    tail: int = 200,
+    since_s: float = 0,
+    timestamps: bool = False,
+) -> str:
+    """Return the last `tail` lines that the container `name` printed, none before `since_s`."""
     with _explained(f"read the log of container {name!r}"):
-        output: bytes = client.api.logs(name, tail=tail)
+        output: bytes = client.api.logs(name, tail=tail, since=int(since_s), timestamps=timestamps)
     return output.decode(errors="replace")
 
 

@@ -1,0 +1,1 @@
+"""The report of a run: records that workers write as JSON lines, one HTML file made of them."""
