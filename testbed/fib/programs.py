@@ -28,6 +28,8 @@ LINKS: Final = (
     "fib_jail_create",
     "fib_jail_listen",
     "fib_jail_sendmsg",
+    "fib_listen",
+    "fib_lookup",
     "fib_post_bind4",
     "fib_post_bind6",
     "fib_prctl",

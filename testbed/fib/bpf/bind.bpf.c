@@ -10,23 +10,8 @@
  * would take both for a conflict (P6) unless both have SO_REUSEPORT and one user: the hook sets it,
  * and keeps count of who holds a port, so that two sockets of one FIB still conflict as they should.
  */
+#include "held.h"
 #include "socket.h"
-
-/* Socket -> its entry in fib_listeners, for the time it holds one. Not inherited on accept.
- * Writers: fib_post_bind4/6. Readers: fib_release, fib_bind4/6. */
-struct held {
-	struct fib_listener key;
-	__u32 kind;       /* FIB_ALONE or FIB_SHARED */
-	__u32 is_counted; /* the bind has succeeded */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct held);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} fib_held SEC(".maps");
 
 /* (FIB, port, protocol, family) -> sockets bound to any address there.
  * Writers: fib_post_bind4/6, fib_release. Reader: fib_bind4/6. */
@@ -64,6 +49,7 @@ static __always_inline int bind_to_address(struct bpf_sock_addr *context, __u32 
 {
 	__u32 fib = mark;
 
+	bpf_sk_storage_delete(&fib_held, context->sk); /* of a bind that failed before */
 	if (!judge(address, &fib))
 		return refuse(EADDRNOTAVAIL);
 	if (fib != mark && bpf_setsockopt(context, SOL_SOCKET, SO_MARK, &fib, sizeof(fib)))
@@ -109,6 +95,7 @@ static __always_inline int share_port(struct bpf_sock_addr *context, __u32 fib, 
 	struct held *stored;
 	int on = 1;
 
+	bpf_sk_storage_delete(&fib_held, context->sk);
 	if (!key.port)
 		return 1; /* the kernel will choose a free one */
 	if (is_taken(&key, held.kind == FIB_SHARED))
@@ -153,8 +140,26 @@ int fib_bind4(struct bpf_sock_addr *context)
 	return share_port(context, fib, AF_INET);
 }
 
-/* A dual-stack socket of a FIB takes the FIB's IPv6 address, or its IPv4 one where it has no other.
- * Both at once the kernel cannot bind: lookup.bpf.c brings it the rest. */
+/* Whether an IPv6 socket wants no IPv4; a TCP one, the only kind that can have both (see below). */
+static __always_inline bool is_ipv6_only(struct bpf_sock_addr *context)
+{
+	struct tcp6_sock *sk = bpf_skc_to_tcp6_sock(context->sk);
+
+	return !sk || BPF_CORE_READ_BITFIELD_PROBED((struct sock_common *)sk, skc_ipv6only);
+}
+
+/* The address that stands for "any" in a FIB. Bound to an IPv6 address a socket hears no IPv4
+ * (inet6_bind), bound to a mapped IPv4 one it may hear both: lookup.bpf.c brings the rest. */
+static __always_inline const struct fib_address *choose(struct bpf_sock_addr *context,
+							const struct fib_state *state)
+{
+	if (!(state->flags & FIB_HAS_IPV6))
+		return &state->ipv4;
+	if ((state->flags & FIB_HAS_IPV4) && !is_ipv6_only(context))
+		return &state->ipv4;
+	return &state->ipv6;
+}
+
 SEC("cgroup/bind6")
 int fib_bind6(struct bpf_sock_addr *context)
 {
@@ -175,7 +180,7 @@ int fib_bind6(struct bpf_sock_addr *context)
 		state = bpf_map_lookup_elem(&fib_states, &fib);
 		if (!state || !(state->flags & (FIB_HAS_IPV4 | FIB_HAS_IPV6)))
 			return refuse(EADDRNOTAVAIL);
-		chosen = state->flags & FIB_HAS_IPV6 ? &state->ipv6 : &state->ipv4;
+		chosen = choose(context, state);
 		context->user_ip6[0] = opaque(chosen->words[0]);
 		context->user_ip6[1] = opaque(chosen->words[1]);
 		context->user_ip6[2] = opaque(chosen->words[2]);

@@ -11,6 +11,7 @@
 #include <linux/bpf.h>
 #include <linux/types.h>
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 
@@ -22,6 +23,7 @@ struct task_struct {
 
 struct sock_common {
 	unsigned short skc_family;
+	unsigned char skc_ipv6only : 1;
 };
 
 struct sock {
@@ -46,6 +48,7 @@ struct socket {
 #define SO_REUSEPORT 15
 #define SO_REUSEADDR 2
 #define SOCK_DGRAM 2
+#define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IPPROTO_IPV6 41
 #define IPV6_V6ONLY 26

@@ -32,7 +32,7 @@
 
 static const char *const objects[] = { "ingress", "egress", "thread", "sockopt", "bind",
 				       "connect", "accept", "jail", "resolver",
-				       "hear" };
+				       "hear", "lookup" };
 
 #define OBJECTS (sizeof(objects) / sizeof(*objects))
 
@@ -100,6 +100,19 @@ static bool update_link(const struct bpf_program *program, const char *path)
 	return updated;
 }
 
+/* Socket lookup belongs to a network namespace: ours. */
+static struct bpf_link *attach_here(const struct bpf_program *program)
+{
+	int here = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct bpf_link *link;
+
+	if (here < 0)
+		return NULL;
+	link = bpf_program__attach_netns(program, here);
+	close(here);
+	return link;
+}
+
 /* LSM and tracing programs name their hook themselves; lsm_cgroup ones belong to a cgroup. */
 static struct bpf_link *attach_link(const struct bpf_program *program, int cgroup)
 {
@@ -109,6 +122,8 @@ static struct bpf_link *attach_link(const struct bpf_program *program, int cgrou
 	    (type == BPF_PROG_TYPE_LSM &&
 	     bpf_program__expected_attach_type(program) != BPF_LSM_CGROUP))
 		return bpf_program__attach(program);
+	if (type == BPF_PROG_TYPE_SK_LOOKUP)
+		return attach_here(program);
 	return bpf_program__attach_cgroup(program, cgroup);
 }
 

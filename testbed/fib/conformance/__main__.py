@@ -12,8 +12,8 @@ def main(names: list[str]) -> int:
     loader.testNamePatterns = [f"*{name}*" for name in names] or None
     tests = loader.discover(__package__, top_level_dir=None, pattern="test_*.py")
     lab = Lab()
-    lab.start()
     try:
+        lab.start()
         result = unittest.TextTestRunner(verbosity=2).run(tests)
     finally:
         lab.stop()

@@ -168,6 +168,50 @@ class Listeners(Case):
                 lab.put(lab.document())
                 self.assertEqual(self.reached(2, family, STREAM, {"any": made}), "any")
 
+    def test_row_16_listener_of_a_fib_with_several_addresses(self) -> None:
+        second = {socket.AF_INET: "10.64.0.2", socket.AF_INET6: "fd00:64:0:1::2"}
+        entry = lab.fib_entry(1)
+        entry["addresses"] += [f"{second[socket.AF_INET]}/29", f"{second[socket.AF_INET6]}/64"]
+        lab.put(lab.document(fibs=[entry, lab.fib_entry(2), lab.fib_entry(3)]))
+        self.addCleanup(lab.put, lab.document())
+        for family in self.families():
+            with self.subTest(family=family), any_socket(1, family, STREAM) as own:
+                own.settimeout(lab.TIMEOUT_S)
+                self.assertEqual(self.accepted(own, family, second[family]), second[family])
+                with any_socket(0, family, STREAM) as wild:
+                    self.assertEqual(self.accepted(own, family, second[family]), second[family])
+                    self.assertEqual(self.reached(2, family, STREAM, {"wild": wild}), "wild")
+                with fib_socket(1, family) as exact:
+                    exact.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                    exact.bind((second[family], PORT))
+                    exact.listen()
+                    self.assertEqual(self.accepted(exact, family, second[family]), second[family])
+
+    def accepted(self, listener: socket.socket, family: socket.AddressFamily, address: str) -> str:
+        """Return the local address that a listener accepts tenant 1's connection on."""
+        with lab.tenant_socket(1, family, STREAM) as client:
+            client.connect((address, PORT))
+            with listener.accept()[0] as peer:
+                self.assertEqual(fib.socket_fib(peer), 1)
+                return str(peer.getsockname()[0])
+
+    def test_row_16_dual_stack_listener_of_a_fib(self) -> None:
+        with fib_socket(1, socket.AF_INET6) as own:
+            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            own.bind(("::", PORT))
+            own.listen()
+            for family in self.families():
+                with self.subTest(family=family):
+                    self.assertEqual(self.reached(1, family, STREAM, {"own": own}), "own")
+                    self.assertEqual(self.reached(2, family, STREAM, {"own": own}), "none")
+
+    def test_bind_that_failed_holds_no_port(self) -> None:
+        with any_socket(0, socket.AF_INET, STREAM), fib_socket(0) as late:
+            with self.refused(errno.EADDRINUSE):
+                late.bind(("", PORT))
+            late.bind(("127.0.0.1", 0))
+        any_socket(0, socket.AF_INET, STREAM).close()
+
     def test_row_32_group_within_a_fib(self) -> None:
         """Two sockets with SO_REUSEPORT in FIB 1 share its connections; one in FIB 2 gets its own."""
         counts = {"a": 0, "b": 0, "two": 0}

@@ -61,8 +61,6 @@ class Options:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the daemon until a signal ends it; return the exit code."""
     options = _options(argv)
-    # Sent before we can take it, it would end us; `serve` takes it then.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     log = Log(sys.stderr.fileno())
     try:
         config = load_config(options.config)
@@ -81,6 +79,8 @@ def _start(config: Config, options: Options, log: Log) -> Daemon:
     # Not at the top: --check needs no FIBs, and the parts are tested where there are none.
     from .. import api  # noqa: PLC0415, TID252 - shipped as `fib`, here `testbed.fib`
 
+    # Sent before we can take it, it would end us; `serve` takes it then.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])
     require_libraries(config)
     try:
         api.get_thread_fib()

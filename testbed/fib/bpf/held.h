@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#ifndef FIB_HELD_H
+#define FIB_HELD_H
+
+#include "kernel.h"
+#include "shared.h"
+
+/* Socket -> its entry in fib_listeners, for the time it holds one. Not inherited on accept.
+ * Writers: fib_post_bind4/6. Readers: fib_release, fib_listen. */
+struct held {
+	struct fib_listener key;
+	__u32 kind;       /* FIB_ALONE or FIB_SHARED */
+	__u32 is_counted; /* the bind has succeeded */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct held);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} fib_held SEC(".maps");
+
+#endif
