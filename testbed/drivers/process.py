@@ -88,6 +88,25 @@ def run(
     return finished
 
 
+def interact(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+    """Run `argv` on our own terminal, for a person, and return its exit code.
+
+    Ctrl-C is the command's while it runs.
+
+    Raises:
+        ResourceError: when it cannot be started.
+    """
+    # A handler, since children inherit what is ignored: theirs is the default again.
+    ours = signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    try:
+        with subprocess.Popen(list(argv), env={**_plain_environment(), **(env or {})}) as child:
+            return child.wait()
+    except OSError as error:
+        raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error
+    finally:
+        signal.signal(signal.SIGINT, ours)
+
+
 def _plain_environment() -> dict[str, str]:
     """Our environment without an owner mark: a child is owned only when said so."""
     return {name: value for name, value in os.environ.items() if name != OWNED}

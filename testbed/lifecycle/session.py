@@ -54,6 +54,13 @@ def remove_started(store: Store, run: str, events: Events) -> None:
         stop_shared(store, events)
 
 
+def keep_started(store: Store, run: str) -> None:
+    """Leave the deployments that `run` started as if they had been there before."""
+    for record in store.all():
+        if _read(store, record, _STARTED) == run:
+            (store.folder(record.id) / _STARTED).unlink()
+
+
 def _is_abandoned(mark: str) -> bool:
     pid = mark.rpartition(" ")[2]
     return bool(mark) and not (Path("/proc") / pid).exists()
