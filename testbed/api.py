@@ -32,6 +32,7 @@ from testbed.probe.request import (
     who_am_i,
 )
 from testbed.probe.wire import Leak, frames_of, leaks
+from testbed.report.matrix import Matrix
 from testbed.running import Running, Tenant
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "Held",
     "Leak",
     "Lookup",
+    "Matrix",
     "Method",
     "NotYet",
     "Plan",

@@ -72,6 +72,9 @@ class Tenant:
     def __str__(self) -> str:
         return self.name
 
+    def __repr__(self) -> str:
+        return f"<tenant {self.name}>"  # a whole plan would bury what a failed assertion says
+
 
 @dataclass(frozen=True)
 class Running:
@@ -80,6 +83,9 @@ class Running:
     docker: docker.DockerClient
     deployment: Deployment
     journal: Journal = field(default_factory=Journal, repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        return f"<deployment {self.plan.topology} {self.plan.deployment}>"
 
     @property
     def plan(self) -> Plan:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from scenarios.checks import assert_no_leak
-from testbed.api import Capture, Direction, Protocol, Running, Tenant, judge, talk_all
+from testbed.api import Capture, Direction, Matrix, Protocol, Running, Tenant, judge, talk_all
 
 EVERY_TENANT_HAS = {
     (Direction.INBOUND, Protocol.TCP),
@@ -34,7 +34,11 @@ EVERY_TENANT_HAS = {
     ],
 )
 def test_frames_are_where_they_belong_and_nowhere_else(
-    names: tuple[str, ...], deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
+    names: tuple[str, ...],
+    deployment: Running,
+    tenants: tuple[Tenant, ...],
+    wire: Capture,
+    matrix: Matrix,
 ) -> None:
     assert {tenant.name for tenant in deployment.plan.tenants} == set(names)
     with ThreadPoolExecutor(len(tenants)) as pool:  # mixed on the segment, as in real life
@@ -44,6 +48,7 @@ def test_frames_are_where_they_belong_and_nowhere_else(
         assert {(talk.direction, talk.protocol) for talk in own} >= EVERY_TENANT_HAS
         assert any(talk.protocol in {Protocol.LDAP, Protocol.KERBEROS} for talk in own), tenant
     cells = judge(deployment.plan, talks, wire.frames())
+    matrix.record(cells)
     assert len(cells) == len(talks) * len(tenants)
     wrong = [str(cell) for cell in cells if not cell.ok]
     assert not wrong, "\n".join(wrong)

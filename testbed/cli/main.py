@@ -145,6 +145,22 @@ def logs(
 
 
 @app.command()
+def replay(
+    bundle: Annotated[Path, typer.Argument(help="The bundle that a failed scenario has left.")],
+    shell: Annotated[
+        bool, typer.Option(help="Stay up afterwards, with a shell; leaving it removes everything.")
+    ] = False,
+    keep: Annotated[bool, typer.Option(help="Stay up afterwards, until `testbed down`.")] = False,
+) -> None:
+    """Run a failed scenario again: same tenants, addresses, FIBs, users and seed. 1: it failed."""
+    from testbed.cli.replay import replay as run_again
+
+    with shown_events(Progress.PLAIN, _errors()) as events:
+        code = run_again(Console(), events, bundle, keep=keep, shell=shell)
+    raise typer.Exit(code)
+
+
+@app.command()
 def doctor(output: FormatOption = Format.TABLE) -> None:
     """Look at everything the testbed needs on this host, and say how to mend what is unfit."""
     from testbed.cli import commands

@@ -88,7 +88,9 @@ def run(
     return finished
 
 
-def interact(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> int:
+def interact(
+    argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> int:
     """Run `argv` on our own terminal, for a person, and return its exit code.
 
     Ctrl-C is the command's while it runs.
@@ -99,7 +101,8 @@ def interact(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> in
     # A handler, since children inherit what is ignored: theirs is the default again.
     ours = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
-        with subprocess.Popen(list(argv), env={**_plain_environment(), **(env or {})}) as child:
+        whole = {**_plain_environment(), **(env or {})}
+        with subprocess.Popen(list(argv), env=whole, cwd=cwd) as child:
             return child.wait()
     except OSError as error:
         raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error

@@ -36,7 +36,6 @@ _PACKAGES = ("docker", "jinja2", "pydantic", "pyroute2", "pytest", "pytest-xdist
 _SUT_QUESTIONS = {
     "fib-show.json": "fibctl show --format json",
     "fib-sockets.json": "fibctl sockets --format json",
-    "fib-counters.json": "fibctl counters --format json",
     "rules.txt": "ip rule; ip -6 rule",
     "routes.txt": "ip route show table all; ip -6 route show table all",
     "addresses.txt": "ip -s address",

@@ -27,6 +27,9 @@ class Client:
     tenant: TenantPlan
     journal: Journal = field(default_factory=Journal, repr=False, compare=False)
 
+    def __repr__(self) -> str:
+        return f"<client of {self.tenant.name}>"
+
     @property
     def container(self) -> str:
         """The container's name."""

@@ -7,6 +7,7 @@ other programs, too.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -112,7 +113,8 @@ class TestRecord:
 
 def append(path: Path, record: TestRecord) -> None:
     """Add `record` to a file of lines; a kill leaves at most a last line that is not whole."""
-    with path.open("a") as file:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "a") as file:
         file.write(json.dumps(asdict(record)) + "\n")
 
 

@@ -222,7 +222,7 @@ class _Picture:
     @property
     def total_height(self) -> int:
         """Height of the drawing."""
-        return self.bus_bottom + 96
+        return self.bus_bottom + 74
 
     def boxes(self) -> list[tuple[int, int, TenantView]]:
         """Return each tenant with the place of its upper left corner."""

@@ -1,0 +1,64 @@
+"""Runs a bundle's test again: says what differs here, and how pytest is to be called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import TestbedError
+from testbed.lifecycle.artefacts import ROOT, source_version
+from testbed.lifecycle.bundle import Bundle
+
+_IGNORED = ("host", "python")  # of the machine, not of what is tested
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that was another when the test failed."""
+
+    name: str
+    then: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.then} then, {self.now} here"
+
+
+def differences(bundle: Bundle, here: Mapping[str, str]) -> tuple[Difference, ...]:
+    """Return what differs between the bundle's versions and those `here`.
+
+    What only one side knows (the SUT's kernel, before there is a SUT) is no difference.
+    """
+    return tuple(
+        Difference(name, then, here[name])
+        for name, then in sorted(bundle.versions.items())
+        if name in here and then != here[name] and name not in _IGNORED
+    )
+
+
+def require_test(bundle: Bundle, root: Path = ROOT) -> None:
+    """Make sure that this clone has the bundle's test.
+
+    Raises:
+        TestbedError: when it has not, with how to get at it.
+    """
+    path = (root / bundle.test_file).resolve()
+    if path.is_file() and path.is_relative_to(root.resolve()):
+        return
+    then = bundle.versions.get("testbed", "unknown")
+    raise TestbedError(
+        f"this clone, {source_version()[:12]}, has no {bundle.test_file}",
+        hint=f"the bundle is of {then}: git checkout {then.partition('+')[0][:12]}",
+    )
+
+
+def pytest_command(bundle: Bundle, path: Path, *, keep: bool, shell: bool) -> list[str]:
+    """Return the command that runs the bundle's test on its own topology, in its own process."""
+    options = ["--replay", str(path.resolve()), "-n", "0", "-p", "no:cacheprovider"]
+    if keep:
+        options.append("--keep")
+    if shell:
+        options.append("--shell-on-failure")
+    return [sys.executable, "-m", "pytest", "--rootdir", str(ROOT), *options, bundle.test]
