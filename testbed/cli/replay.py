@@ -12,7 +12,7 @@ from testbed.events import Events
 from testbed.lifecycle.artefacts import ROOT, versions
 from testbed.lifecycle.bundle import Bundle, read_bundle
 from testbed.lifecycle.down import remove_deployment, stop_shared
-from testbed.lifecycle.replay import differences, pytest_command, require_test
+from testbed.lifecycle.replay import PATCH_HINT, differences, pytest_command, require_test
 from testbed.lifecycle.store import Store, state_root
 
 _NOTHING_RAN = (4, 5)  # pytest's exit codes: wrong usage, no test collected
@@ -31,7 +31,7 @@ def replay(console: Console, events: Events, path: Path, *, keep: bool, shell: b
     bundle = read_bundle(path)
     _tell(console, bundle)
     require_test(bundle)
-    command = pytest_command(bundle, path, keep=keep or shell, shell=shell)
+    command = pytest_command(bundle, path, keep=keep or shell, opens_shell=shell)
     code = process.interact(command, cwd=ROOT)
     if shell:
         _end_with_shell(events, bundle, opens=code == 0, keep=keep)
@@ -55,7 +55,7 @@ def _tell(console: Console, bundle: Bundle) -> None:
     if not found:
         say("  same version of everything")
     if bundle.changes:
-        say("  it ran with changes that no commit has: see changes.patch in the bundle")
+        say(f"  it ran with changes that no commit has; to have them here: {PATCH_HINT}")
 
 
 def _end_with_shell(events: Events, bundle: Bundle, *, opens: bool, keep: bool) -> None:

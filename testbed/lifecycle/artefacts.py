@@ -29,6 +29,9 @@ ROOT = Path(__file__).parents[2]
 _SKEW_S = 2.0  # between the SUT's clock and ours
 _CONSOLE_LINES = 300
 _SUT_LIMIT_S = 30.0
+_MOST_NEW_FILES, _LARGEST_NEW_FILE, _LARGEST_CHANGES = 50, 200_000, 8 << 20
+CHANGED = "+changes"
+"""Ends the version of a checkout that differs from its commit."""
 _SECTION = "\x1e"  # the ASCII record separator: in no tool's output
 _PACKAGES = ("docker", "jinja2", "pydantic", "pyroute2", "pytest", "pytest-xdist", "scapy")
 
@@ -176,21 +179,35 @@ def source_version() -> str:
     """Return the commit of this checkout, marked when files differ from it; "unknown" without."""
     try:
         commit = _git("rev-parse", "HEAD").strip()
-        return commit + ("+changes" if _git("status", "--porcelain").strip() else "")
+        return commit + (CHANGED if _git("status", "--porcelain").strip() else "")
     except TestbedError:
         return "unknown"
 
 
 def source_changes() -> str:
-    """Return how this checkout differs from its commit, as a patch; untracked files are named."""
+    """Return how this checkout differs from its commit, as a patch for `git apply`, new files too.
+
+    What is large, or no text, is left out: it is no source.
+    """
     try:
-        changes = _git("diff", "HEAD")
-        untracked = _git("ls-files", "--others", "--exclude-standard").split()
+        changes = [_git("diff", "HEAD")]
+        untracked = _git("ls-files", "-z", "--others", "--exclude-standard").split("\0")
+        small = [name for name in filter(None, untracked) if _is_small(ROOT / name)]
+        # It exits 1, which says that there is a difference.
+        changes += [
+            _git("diff", "--no-index", "/dev/null", name, check=False)
+            for name in small[:_MOST_NEW_FILES]
+        ]
     except TestbedError:
         return ""
-    return "".join(f"# not in the repository: {name}\n" for name in untracked) + changes
+    return "".join(changes)[:_LARGEST_CHANGES]
 
 
-def _git(*arguments: str) -> str:
+def _is_small(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size < _LARGEST_NEW_FILE
+
+
+def _git(*arguments: str, check: bool = True) -> str:
     # The checkout may be another user's: we only read.
-    return process.run(["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments]).stdout
+    argv = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments]
+    return process.run(argv, check=check).stdout

@@ -80,7 +80,7 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
         bundle=path.name,
         test=bundle.test,
         commit=bundle.versions.get("testbed", "unknown"),
-        changes=f"With changes that are in {_CHANGES}." if changes else "",
+        changes=f"With changes: tar -xzOf {path.name} {_CHANGES} | git apply" if changes else "",
     )
     files = {
         _README: readme,

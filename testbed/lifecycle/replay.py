@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import TestbedError
-from testbed.lifecycle.artefacts import ROOT, source_version
+from testbed.lifecycle.artefacts import CHANGED, ROOT, source_version
 from testbed.lifecycle.bundle import Bundle
 
+PATCH_HINT = "tar -xzOf BUNDLE changes.patch | git apply"
 _IGNORED = ("host", "python")  # of the machine, not of what is tested
 
 
@@ -34,7 +35,9 @@ def differences(bundle: Bundle, here: Mapping[str, str]) -> tuple[Difference, ..
     return tuple(
         Difference(name, then, here[name])
         for name, then in sorted(bundle.versions.items())
-        if name in here and then != here[name] and name not in _IGNORED
+        if name in here and name not in _IGNORED
+        # Two checkouts that differ from one commit may differ from one another.
+        if then != here[name] or then.endswith(CHANGED)
     )
 
 
@@ -50,15 +53,16 @@ def require_test(bundle: Bundle, root: Path = ROOT) -> None:
     then = bundle.versions.get("testbed", "unknown")
     raise TestbedError(
         f"this clone, {source_version()[:12]}, has no {bundle.test_file}",
-        hint=f"the bundle is of {then}: git checkout {then.partition('+')[0][:12]}",
+        hint=f"the bundle is of {then}: git checkout {then.partition('+')[0][:12]}"
+        + (f"; then its changes: {PATCH_HINT}" if bundle.changes else ""),
     )
 
 
-def pytest_command(bundle: Bundle, path: Path, *, keep: bool, shell: bool) -> list[str]:
+def pytest_command(bundle: Bundle, path: Path, *, keep: bool, opens_shell: bool) -> list[str]:
     """Return the command that runs the bundle's test on its own topology, in its own process."""
     options = ["--replay", str(path.resolve()), "-n", "0", "-p", "no:cacheprovider"]
     if keep:
         options.append("--keep")
-    if shell:
+    if opens_shell:
         options.append("--shell-on-failure")
     return [sys.executable, "-m", "pytest", "--rootdir", str(ROOT), *options, bundle.test]
