@@ -7,10 +7,13 @@ Sources: setns(2), unshare(2), ip-netns(8).
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,30 +25,37 @@ RUN_NETNS = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 1 << 20
 _MNT_DETACH = 2
+_DELETING_THREADS = 8
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def create(name: str, configure: Callable[[], None]) -> None:
-    """Make the namespace `name` and run `configure` inside it before anybody can see it by name.
+def create_all(names: Iterable[str], prepare: Callable[[str], T]) -> list[T]:
+    """Make namespaces and run `prepare(name)` inside each before anybody can see it by name.
+
+    One thread makes them all, each by leaving the one before. Returns what `prepare` did.
 
     Raises:
-        ResourceError: when it exists already or the kernel refuses.
+        ResourceError: when one exists already or the kernel refuses; those before it stay.
     """
-    path = RUN_NETNS / name
     _share_run_netns()
 
-    def make() -> None:
-        _call("unshare", _libc.unshare(_CLONE_NEWNET))
-        configure()
-        try:
-            path.touch(exist_ok=False)
-        except FileExistsError as error:
-            raise ResourceError(f"network namespace {name!r} exists already") from error
-        source = f"/proc/self/task/{threading.get_native_id()}/ns/net".encode()
-        _call("mount", _libc.mount(source, bytes(path), b"none", _MS_BIND, None))
+    def make() -> list[T]:
+        return [_create(name, prepare) for name in names]
 
-    _in_own_thread(make)
+    return _in_own_thread(make)
+
+
+def _create(name: str, prepare: Callable[[str], T]) -> T:
+    _call("unshare", _libc.unshare(_CLONE_NEWNET))
+    prepared = prepare(name)
+    path = RUN_NETNS / name
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    except FileExistsError as error:
+        raise ResourceError(f"network namespace {name!r} exists already") from error
+    _call("mount", _libc.mount(b"/proc/thread-self/ns/net", bytes(path), b"none", _MS_BIND, None))
+    return prepared
 
 
 def run_inside(name: str, action: Callable[[], T]) -> T:
@@ -73,14 +83,29 @@ def run_in_passing(action: Callable[[], T]) -> T:
 
 
 def delete(name: str) -> None:
-    """Remove the namespace `name`; the kernel takes its links along. Gone already is fine."""
-    path = RUN_NETNS / name
-    if not path.exists():
-        return
-    if _libc.umount2(bytes(path), _MNT_DETACH) != 0 and ctypes.get_errno() != 22:
-        # EINVAL: a plain file, left by a kill between its creation and the mount.
-        _call("umount", -1)
-    path.unlink(missing_ok=True)
+    """Remove the namespace `name`; the kernel takes its links along, a little later.
+
+    Gone already is fine.
+    """
+    path = bytes(RUN_NETNS / name)
+    if _libc.umount2(path, _MNT_DETACH) != 0:
+        number = ctypes.get_errno()
+        if number == errno.ENOENT:
+            return
+        if number != errno.EINVAL:  # a plain file, left by a kill between its making and the mount
+            raise ResourceError(f"umount: {os.strerror(number)}")
+    with contextlib.suppress(FileNotFoundError):
+        (RUN_NETNS / name).unlink()
+
+
+def delete_all(names: Iterable[str]) -> None:
+    """Remove many namespaces.
+
+    By some threads, since each waits for the kernel's grace period (1 ms), and they share it.
+    """
+    with ThreadPoolExecutor(_DELETING_THREADS) as pool:
+        for _ in pool.map(delete, names):
+            pass
 
 
 def names() -> frozenset[str]:

@@ -34,7 +34,7 @@ def remove_deployment(store: Store, record: Record, events: Events) -> None:
                 ("remove containers and networks", lambda: _clear_docker(deployment, store.root)),
                 ("stop IPAM driver", lambda: _stop_ipam(deployment)),
                 ("remove routers", lambda: _remove_routers(deployment)),
-                ("remove links", lambda: links.remove_links(links.links_of(deployment))),
+                ("remove links", lambda: links.await_links_gone(deployment)),
             ),
         )
         if errors:
@@ -96,5 +96,4 @@ def _clear_docker(deployment: DeploymentId, root: Path) -> None:
 
 
 def _remove_routers(deployment: DeploymentId) -> None:
-    for name in links.namespaces_of(deployment):
-        namespace.delete(name)
+    namespace.delete_all(links.namespaces_of(deployment))

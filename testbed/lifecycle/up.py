@@ -99,8 +99,7 @@ def _wire(deployment: Deployment, events: Events) -> tuple[TenantPlan, ...]:
         events.note("routers run", f"{len(plan.tenants)} tenants")
         return ()
     with events.step(f"wire {len(missing)} tenants"):
-        for tenant in missing:
-            links.make_tenant(plan, tenant, uplink)
+        links.make_tenants(plan, missing, uplink)
     return missing
 
 
