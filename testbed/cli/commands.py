@@ -17,14 +17,17 @@ from testbed.drivers import dockerd, images
 from testbed.errors import TestbedError
 from testbed.events import Events
 from testbed.lifecycle import daemon, preflight
-from testbed.lifecycle.check import Verdict, check
+from testbed.lifecycle.check import Verdict, check, sample
 from testbed.lifecycle.deployment import Deployment, open_deployment
 from testbed.lifecycle.down import remove_deployment, stop_shared
+from testbed.lifecycle.lease import lease_tenants
 from testbed.lifecycle.status import Status, TenantStatus, examine
 from testbed.lifecycle.store import Store, cache_root, state_root
 from testbed.lifecycle.up import bring_up as lifecycle_up
+from testbed.lifecycle.warm import ensure_warm
 
 _EXAMPLE_ID = "aaaaaa"
+_MOST_ROWS = 40
 _CONSOLE_LOG, _DAEMON_LOG = "console.log", daemon.LOG
 
 
@@ -52,28 +55,34 @@ def bring_up(topology: Path, events: Events, *, name: str, check: bool) -> Ready
     verdicts: tuple[Verdict, ...] = ()
     if check:
         with events.step("check end to end"):
-            verdicts = check_tenants(deployment)
+            verdicts = check_tenants(deployment, events)
     with events.step("ask every service"):
         return Ready(examine(deployment), verdicts)
 
 
-def check_tenants(deployment: Deployment) -> tuple[Verdict, ...]:
-    """Log every tenant's first user in, through the daemon in the SUT."""
+def check_tenants(deployment: Deployment, events: Events) -> tuple[Verdict, ...]:
+    """Log tenants' first users in, through the daemon in the SUT: a sample of very many tenants."""
     client = dockerd.connect()
     if client is None:
         raise TestbedError("the Docker daemon has gone away", hint="run `testbed up` again")
-    return check(client, deployment)
+    tenants = sample(deployment.plan)
+    if not deployment.plan.starts_on_lease:
+        return check(client, deployment, tenants)
+    names = tuple(tenant.name for tenant in tenants)
+    with lease_tenants(deployment.folder, [names], purpose="check of `testbed up`"):
+        ensure_warm(client, deployment, names, events)
+        return check(client, deployment, tenants)
 
 
 def print_ready(console: Console, ready: Ready) -> None:
     """Print the table of tenants with their verdicts, and what to try next."""
     verdicts = {verdict.tenant: verdict for verdict in ready.verdicts}
-    console.print(_tenants_table(ready.status.tenants, verdicts))
+    _print_tenants(console, ready.status.tenants, verdicts)
     _print_parts(console, ready.status)
     if not ready.ok:
         console.print("[bold red]not healthy[/bold red]: see above, then `testbed up` again")
         return
-    first = ready.status.tenants[0]
+    first = next((t for t in ready.status.tenants if not t.idle), ready.status.tenants[0])
     console.print("\nNext, for example:")
     for command, meaning in (
         ("testbed status", "how everything is"),
@@ -139,7 +148,7 @@ def print_status(console: Console, name: str, *, as_json: bool) -> bool:
     else:
         for state in states:
             console.print(f"deployment [bold]{state.name}[/bold] ({state.id})")
-            console.print(_tenants_table(state.tenants, {}))
+            _print_tenants(console, state.tenants, {})
             _print_parts(console, state)
     return all(state.ok for state in states)
 
@@ -151,6 +160,27 @@ def _print_parts(console: Console, state: Status) -> None:
         console.print(part.detail, markup=False, highlight=False)
     if state.leases:
         console.print(f"leased: {', '.join(state.leases)}", markup=False)
+
+
+def _print_tenants(
+    console: Console, tenants: Sequence[TenantStatus], verdicts: dict[str, Verdict]
+) -> None:
+    """Print all tenants; of very many those that are unwell or run services, and a sum."""
+    shown = tenants
+    if len(tenants) > _MOST_ROWS:
+        unwell = [tenant for tenant in tenants if not tenant.ok]
+        running = [tenant for tenant in tenants if tenant.ok and not tenant.idle]
+        shown = (*unwell[:_MOST_ROWS], *running[:_MOST_ROWS])[:_MOST_ROWS]
+    console.print(_tenants_table(shown, verdicts))
+    if len(shown) < len(tenants):
+        idle = sum(tenant.idle and tenant.ok for tenant in tenants)
+        bad = sum(not tenant.ok for tenant in tenants)
+        checked = f"; {len(verdicts)} checked end to end" if verdicts else ""
+        console.print(
+            f"{len(tenants):,} tenants: {len(tenants) - idle - bad:,} with services running, "
+            f"{idle:,} idle until they are leased, {bad:,} unwell{checked}",
+            highlight=False,
+        )
 
 
 def _tenants_table(tenants: Sequence[TenantStatus], verdicts: dict[str, Verdict]) -> Table:
@@ -174,6 +204,8 @@ def _tenants_table(tenants: Sequence[TenantStatus], verdicts: dict[str, Verdict]
 def _health(tenant: TenantStatus) -> str:
     problems = [tenant.problem] if tenant.problem else []
     problems += [f"{item.role}: {item.problem}" for item in tenant.services if item.problem]
+    if not problems and tenant.idle:
+        return "[dim]idle until leased[/dim]"
     if not problems:
         return "[green]healthy[/green]"
     return "[red]" + escape("\n".join(problems)) + "[/red]"

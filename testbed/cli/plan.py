@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -13,8 +14,10 @@ from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
 from testbed.plan.names import parse_deployment_id
 from testbed.plan.render import plan_view
+from testbed.plan.resources import TenantPlan
 
 _EXAMPLE_ID = "aaaaaa"
+_MOST_ROWS = 64
 
 
 def print_plan(console: Console, topology: Path, *, as_json: bool) -> None:
@@ -26,7 +29,7 @@ def print_plan(console: Console, topology: Path, *, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     for title in ("tenant", "FIB", "network", "server addresses", "next hop", "containers"):
         table.add_column(title, overflow="fold")
-    for tenant in made.tenants:
+    for tenant in _shown(made.tenants):
         table.add_row(
             tenant.name,
             str(tenant.fib),
@@ -36,3 +39,13 @@ def print_plan(console: Console, topology: Path, *, as_json: bool) -> None:
             "\n".join(f"{c.role} {c.addresses[0].ip}" for c in tenant.containers),
         )
     console.print(table)
+    left_out = len(made.tenants) - len(_shown(made.tenants))
+    if left_out:
+        console.print(f"and {left_out:,} tenants between them (--format json has all)")
+
+
+def _shown(tenants: Sequence[TenantPlan]) -> Sequence[TenantPlan]:
+    """Return all tenants, or of very many the first ones and the last."""
+    if len(tenants) <= _MOST_ROWS:
+        return tenants
+    return (*tenants[: _MOST_ROWS // 4], tenants[-1])

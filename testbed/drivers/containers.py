@@ -246,7 +246,19 @@ def state(client: docker.DockerClient, name: str) -> str:
 
 def states(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, str]:
     """Return the state ("running", "exited"...) of each container of `deployment` by name."""
-    return {str(item.name): str(item.status) for item in _list(client, deployment)}
+    # In one call: the SDK's objects would ask for each.
+    with _explained("list containers"):
+        found = client.api.containers(all=True, filters=_of(deployment))
+    return {str(item["Names"][0]).lstrip("/"): str(item["State"]) for item in found}
+
+
+def tenants_with_any(client: docker.DockerClient, deployment: DeploymentId) -> frozenset[str]:
+    """Return the names of the tenants that have a container or a network."""
+    with _explained("list networks"):
+        networks = client.api.networks(filters=_of(deployment))
+    with _explained("list containers"):
+        found = client.api.containers(all=True, filters=_of(deployment))
+    return frozenset(str(item["Labels"][TENANT_LABEL]) for item in (*networks, *found))
 
 
 def remove_containers(

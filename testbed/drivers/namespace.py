@@ -25,7 +25,7 @@ RUN_NETNS = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
 _MS_BIND, _MS_REC, _MS_SHARED = 0x1000, 0x4000, 1 << 20
 _MNT_DETACH = 2
-_DELETING_THREADS = 8
+_DELETING_THREADS = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

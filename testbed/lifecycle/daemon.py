@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import docker
 
@@ -16,7 +16,7 @@ from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import containers
 from testbed.errors import TestbedError
 from testbed.plan.daemon import KEYTABS, daemon_config, keytab_path
-from testbed.plan.resources import Plan, Role
+from testbed.plan.resources import Plan, Role, TenantPlan
 from testbed.plan.services import KEYTAB
 from testbed.sut.channel import GuestFile
 from testbed.sut.protocol import Sut
@@ -56,7 +56,7 @@ def ensure(plan: Plan, sut: Sut) -> None:
     start(sut, hashlib.sha256(config).hexdigest())
 
 
-def give_keys(client: docker.DockerClient, plan: Plan, sut: Sut) -> None:
+def give_keys(client: docker.DockerClient, tenants: Iterable[TenantPlan], sut: Sut) -> None:
     """Give the daemon the keys that the tenants' KDCs have made for it; it reads them at each use.
 
     Apart from `ensure`, since the daemon takes longer to start than the KDCs.
@@ -65,7 +65,7 @@ def give_keys(client: docker.DockerClient, plan: Plan, sut: Sut) -> None:
         keytab_path(tenant): GuestFile(
             containers.read_file(client, tenant.container(Role.KDC).name, KEYTAB), 0o600
         )
-        for tenant in plan.tenants
+        for tenant in tenants
         if tenant.realm
     }
     if keytabs:

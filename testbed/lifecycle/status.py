@@ -27,13 +27,17 @@ class ServiceStatus:
 
 @dataclass(frozen=True, slots=True)
 class TenantStatus:
-    """One tenant; it is healthy when it has no problem and none of its services has."""
+    """One tenant; it is healthy when it has no problem and none of its services has.
+
+    `idle`: its services start when it is leased, and have not.
+    """
 
     name: str
     fib: FibId
     server_addresses: tuple[str, ...]
     services: tuple[ServiceStatus, ...]
     problem: str
+    idle: bool = False
 
     @property
     def ok(self) -> bool:
@@ -75,7 +79,12 @@ def examine(deployment: Deployment) -> Status:
         states = _states(client, deployment)
 
         def one(tenant: TenantPlan) -> TenantStatus:
-            return _tenant(client, tenant, states, is_wired=tenant.name not in unwired)
+            is_idle = deployment.plan.starts_on_lease and not any(
+                container.name in states for container in tenant.containers
+            )
+            return _tenant(
+                client, tenant, states, is_wired=tenant.name not in unwired, is_idle=is_idle
+            )
 
         tenants = tuple(pool.map(one, deployment.plan.tenants))
         record = deployment.record
@@ -97,18 +106,21 @@ def _tenant(
     states: dict[str, str],
     *,
     is_wired: bool,
+    is_idle: bool,
 ) -> TenantStatus:
     services = tuple(
         ServiceStatus(
             container.role,
             str(container.addresses[0].ip),
-            _service_problem(client, tenant, container, states.get(container.name, "missing")),
+            ""
+            if is_idle
+            else _service_problem(client, tenant, container, states.get(container.name, "missing")),
         )
         for container in tenant.containers
     )
     addresses = tuple(str(address.ip) for address in tenant.server_addresses)
     problem = "" if is_wired else "its link or router is missing"
-    return TenantStatus(tenant.name, tenant.fib, addresses, services, problem)
+    return TenantStatus(tenant.name, tenant.fib, addresses, services, problem, is_idle)
 
 
 def _service_problem(

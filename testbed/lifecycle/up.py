@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import docker
 
 from testbed.drivers import containers, dockerd, images, ipam, links
-from testbed.errors import TestbedError
+from testbed.errors import PreflightError, TestbedError
 from testbed.events import Events
-from testbed.lifecycle import daemon, lease, preflight
+from testbed.lifecycle import capacity, daemon, lease, preflight
 from testbed.lifecycle.deployment import Deployment, open_deployment, recorded_topology
 from testbed.lifecycle.down import remove_deployment
 from testbed.lifecycle.store import Record, Store, cache_root
@@ -45,6 +46,11 @@ def bring_up(store: Store, topology_file: Path, events: Events, *, name: str = "
     record = _record(store, topology, topology_file, name or topology.name, events)
     with store.locked(record, events):
         deployment = open_deployment(store, record)
+        try:
+            _check_budget(deployment, events)
+        except PreflightError:
+            store.forget(record.id)  # nothing of it was made
+            raise
         _converge(deployment, events)
     return deployment
 
@@ -76,7 +82,22 @@ def _converge(deployment: Deployment, events: Events) -> None:
         rewired = _wire(deployment, events)
         services = pool.submit(_start_services, deployment, client, built, rewired, events)
         _first_error(client, built, machine, services)
-    daemon.give_keys(client.result(), plan, sut)
+    daemon.give_keys(client.result(), services.result(), sut)
+
+
+def _check_budget(deployment: Deployment, events: Events) -> None:
+    """Refuse what does not fit; what runs already has shown that it does.
+
+    Raises:
+        PreflightError: with what is lacking, in numbers.
+    """
+    if links.namespaces_of(deployment.plan.deployment):
+        return
+    lines = capacity.budget(deployment.plan)
+    for line in lines:
+        if line.unit or not line.fits:
+            events.note("budget", str(line))
+    capacity.require(lines)
 
 
 def _images(client: Future[docker.DockerClient], events: Events) -> dict[Role, str]:
@@ -109,12 +130,20 @@ def _start_services(
     built: Future[dict[Role, str]],
     rewired: tuple[TenantPlan, ...],
     events: Events,
-) -> None:
+) -> tuple[TenantPlan, ...]:
+    """Start the services, or repair those that run where they start on lease; return whose."""
     plan, docker_client = deployment.plan, client.result()
     ipam.ensure_running(plan.ipam_driver, f"{plan.deployment}/ipam", deployment.folder)
+    present = containers.tenants_with_any(docker_client, plan.deployment)
     for tenant in rewired:
-        containers.remove_containers(docker_client, plan.deployment, tenant=tenant.name)
-        containers.remove_networks(docker_client, plan.deployment, tenant=tenant.name)
+        if tenant.name in present:
+            containers.remove_containers(docker_client, plan.deployment, tenant=tenant.name)
+            containers.remove_networks(docker_client, plan.deployment, tenant=tenant.name)
+    wanted = plan.tenants
+    if plan.starts_on_lease:
+        gone = {tenant.name for tenant in rewired}
+        wanted = tuple(t for t in plan.tenants if t.name in present - gone)
+        events.note("services", f"start when their tenant is first leased; {len(wanted)} run")
     tags = built.result()
 
     def ensure(tenant: TenantPlan) -> None:
@@ -122,10 +151,11 @@ def _start_services(
             ensure_tenant(docker_client, plan, tenant, tags, events)
 
     with ThreadPoolExecutor(_TENANTS_AT_ONCE, thread_name_prefix="tenant") as pool:
-        _first_error(*[pool.submit(ensure, tenant) for tenant in plan.tenants])
+        _first_error(*[pool.submit(ensure, tenant) for tenant in wanted])
+    return wanted
 
 
-def _first_error(*futures: Future[object] | Future[docker.DockerClient] | Future[None]) -> None:
+def _first_error(*futures: Future[Any]) -> None:
     """Wait for all; raise what failed: one error alone, several as a group."""
     errors = [error for future in futures if (error := future.exception()) is not None]
     distinct = list(dict.fromkeys(errors))  # a branch that waited for another has its error too

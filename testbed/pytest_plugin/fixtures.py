@@ -12,6 +12,7 @@ import pytest
 
 from testbed.drivers import namespace
 from testbed.lifecycle.lease import lease_deployment, lease_tenants
+from testbed.lifecycle.warm import ensure_warm
 from testbed.plan.resources import TenantPlan
 from testbed.probe.capture import Capture
 from testbed.probe.recorder import Recorder
@@ -69,6 +70,8 @@ def _lease(request: pytest.FixtureRequest) -> Iterator[Leased]:
             names = groups[0]
         else:
             names = stack.enter_context(lease_tenants(folder, groups, purpose=purpose))
+        if wish.starts_services:
+            ensure_warm(found.docker, found.deployment, names, run.events(), alone=wish.whole)
         had_s = time.time()
         journal = type(found.journal)()
         running = replace(found, journal=journal)
