@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import signal
@@ -31,6 +32,8 @@ exit codes: 0 done; 1 the kernel refused something, or its state is wrong afterw
 def main(arguments: list[str] | None = None) -> int:
     """Run fibctl; return its exit code."""
     options = _parser().parse_args(arguments)
+    # The collector would walk thousands of FIBs again and again; the process ends soon.
+    gc.disable()
     try:
         return int(options.run(options))
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -88,6 +89,7 @@ class Document:
         return owners | {entry.ip: fib.id for fib in self.fibs for entry in fib.addresses}
 
 
+@lru_cache(maxsize=2)  # the new one and the former: each is asked for more than once
 def parse_text(text: str) -> Document:
     """Parse a JSON document.
 
@@ -117,6 +119,9 @@ def parse_document(data: object) -> Document:
 
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
+# Most networks are every FIB's, and a next hop is a neighbour too: parsing is half of all work.
+_to_address = lru_cache(maxsize=256)(ip_address)
+_to_network = lru_cache(maxsize=256)(ip_network)
 _NO_ADDRESS: Final = ip_address("0.0.0.0")  # noqa: S104 - a placeholder behind a reported problem
 
 
@@ -229,7 +234,7 @@ class _Reader:
     def _address(self, value: object, where: str) -> Address:
         text = self._string(value, where)
         try:
-            address = ip_address(text)
+            address = _to_address(text)
         except ValueError:
             if text:
                 self._note(where, f"'{text}' is not an address")
@@ -243,7 +248,7 @@ class _Reader:
         text = self._string(raw["to"], f"{where}.to")
         via = None if raw["via"] is None else self._address(raw["via"], f"{where}.via")
         try:
-            to = ip_network(text)
+            to = _to_network(text)
         except ValueError as error:
             if text:
                 self._note(f"{where}.to", str(error))
@@ -265,6 +270,7 @@ class _Reader:
         return Neighbour(address, mac)
 
 
+@lru_cache(maxsize=256)
 def _is_host(address: Address) -> bool:
     """Whether a FIB may have it: no group, loopback, link-local or unspecified address (row 51)."""
     if address.is_multicast or address.is_loopback or address.is_link_local:
