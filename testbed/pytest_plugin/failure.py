@@ -137,17 +137,15 @@ def wait_for_people(config: pytest.Config, record: TestRecord, leased: Leased) -
         return
     capturing = config.pluginmanager.getplugin("capturemanager")
     if capturing is not None:
-        capturing.suspend(in_=True)
-    try:
-        _write(f"\n{record.nodeid} failed: {record.headline}\n")
-        if wants_shell:
-            open_shell(leased.running.plan.deployment, tenant_hints(leased))
-        else:
-            _write("everything stays as it is; other runs wait. Press Enter to go on: ")
-            sys.stdin.readline()
-    finally:
-        if capturing is not None:
-            capturing.resume()
+        # Our output is not captured between the phases of a test; our input is, until told so.
+        # The next phase switches both on again.
+        capturing.suspend_global_capture(in_=True)
+    _write(f"\n{record.nodeid} failed: {record.headline}\n")
+    if wants_shell:
+        open_shell(leased.running.plan.deployment, tenant_hints(leased))
+    else:
+        _write("everything stays as it is; other runs wait. Press Enter to go on: ")
+        sys.stdin.readline()
 
 
 def tenant_hints(leased: Leased) -> list[str]:

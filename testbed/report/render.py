@@ -32,6 +32,8 @@ def render(folder: Path, *, seed: int) -> Path:
     )
     environment.filters["seconds"] = _seconds
     environment.filters["clock"] = lambda moment: time.strftime("%H:%M:%S", time.localtime(moment))
+    # Tenants by the thousand differ at the end of their names.
+    environment.filters["end"] = lambda name: name if len(name) <= 14 else f"…{name[-12:]}"
     versions = _versions(folder, records)
     text = environment.get_template("report.html.j2").render(
         title=folder.name,
