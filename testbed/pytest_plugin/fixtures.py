@@ -70,9 +70,9 @@ def _lease(request: pytest.FixtureRequest) -> Iterator[Leased]:
             names = groups[0]
         else:
             names = stack.enter_context(lease_tenants(folder, groups, purpose=purpose))
+        had_s = time.time()
         if wish.starts_services:
             ensure_warm(found.docker, found.deployment, names, run.events(), alone=wish.whole)
-        had_s = time.time()
         journal = type(found.journal)()
         running = replace(found, journal=journal)
         if run.current is not None:
