@@ -5,6 +5,10 @@ process keeps locked by flock(2). A claim is void the moment its process dies, w
 the next to look removes it. Decisions are made by the claimants themselves, one at a time under a
 lock that is held for no longer than a decision takes.
 
+A process that dies while it holds something may have changed it, and had no time to change it back.
+Whoever finds its claim marks what it held as changed; the next holder restores it before use
+(`testbed.lifecycle.restore`).
+
 Fairness: a claim takes what is free, but nothing that an older claim waits for. One that waits for
 the whole deployment is overtaken by nobody; one that waits for several tenants keeps those it could
 use of the group that lacks least, so single ones that come and go cannot starve it.
@@ -25,6 +29,7 @@ from testbed.deadline import Deadline, NotYet, wait_for
 
 DEFAULT_LIMIT_S = 300.0
 _FOLDER, _DECISION = "leases", "decision.lock"
+_CHANGED, _WHOLE = "changed-", "*"  # the asterisk is no tenant's name
 _LONGEST_PAUSE_S = 0.03  # a scenario takes half a second: waiters look often
 _SHOWN_GROUPS = 3
 
@@ -86,11 +91,47 @@ def lease_tenants(
 
 @contextmanager
 def lease_deployment(
-    folder: Path, *, purpose: str = "", limit_s: float = DEFAULT_LIMIT_S
+    folder: Path,
+    tenants: Sequence[str] = (),
+    *,
+    purpose: str = "",
+    limit_s: float = DEFAULT_LIMIT_S,
 ) -> Iterator[None]:
-    """Hold the whole deployment alone, waiting until all older claims have ended."""
-    with _claimed(folder, purpose, limit_s, whole=True, groups=((),)):
+    """Hold the whole deployment alone, waiting until all older claims have ended.
+
+    `tenants` are those that may be changed beside what all share.
+    """
+    with _claimed(folder, purpose, limit_s, whole=True, groups=(tuple(tenants),)):
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What may not be as the plan wants it: tenants, and `whole` what they share, the SUT."""
+
+    tenants: frozenset[str]
+    whole: bool
+
+    def __bool__(self) -> bool:
+        return self.whole or bool(self.tenants)
+
+
+def changed(folder: Path) -> Changed:
+    """Return what is marked as changed."""
+    names = {path.name.removeprefix(_CHANGED) for path in (folder / _FOLDER).glob(f"{_CHANGED}*")}
+    return Changed(frozenset(names - {_WHOLE}), _WHOLE in names)
+
+
+def mark_changed(folder: Path, tenants: Sequence[str], *, whole: bool) -> None:
+    """Say that what the caller holds may not be as it was."""
+    for name in (*tenants, *([_WHOLE] if whole else [])):
+        (folder / _FOLDER / f"{_CHANGED}{name}").touch()
+
+
+def mark_restored(folder: Path, found: Changed) -> None:
+    """Say that what was `found` changed is as the plan wants it."""
+    for name in (*found.tenants, *([_WHOLE] if found.whole else [])):
+        (folder / _FOLDER / f"{_CHANGED}{name}").unlink(missing_ok=True)
 
 
 def claims(folder: Path) -> tuple[Claim, ...]:
@@ -178,7 +219,7 @@ def decide(own: Claim, others: Sequence[Claim]) -> Group | None:
     if any(claim.whole for claim in (*holding, *older)):
         return None
     if own.whole:
-        return None if holding or older else ()
+        return None if holding or older else own.groups[0]
     busy = {tenant for claim in holding for tenant in claim.holds or ()}
     for claim in sorted(older, key=lambda claim: claim.number):
         # Two that both could do with the same group: the younger looks for another.
@@ -199,12 +240,25 @@ def _read(folder: Path) -> tuple[Claim, ...]:
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
             try:
                 if _try_lock(handle):
-                    path.unlink(missing_ok=True)
+                    _bury(folder, path)
                 else:
                     found.append(_parse(path.read_text()))
             finally:
                 os.close(handle)
     return tuple(found)
+
+
+def _bury(folder: Path, path: Path) -> None:
+    """Remove the claim of a process that has died; what it held it may have changed."""
+    try:
+        dead = _parse(path.read_text())
+    except ValueError:
+        dead = None  # it died before it had written its claim: it held nothing
+    except FileNotFoundError:
+        return  # it has ended properly, between our two looks
+    if dead is not None and dead.holds is not None:
+        mark_changed(folder, dead.holds, whole=dead.whole)
+    path.unlink(missing_ok=True)
 
 
 def _parse(text: str) -> Claim:

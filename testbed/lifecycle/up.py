@@ -55,6 +55,16 @@ def bring_up(store: Store, topology_file: Path, events: Events, *, name: str = "
     return deployment
 
 
+def repair(store: Store, deployment: Deployment, events: Events) -> None:
+    """Bring whatever a deployment lacks, and give its SUT the state of the plan again.
+
+    Raises:
+        TestbedError: when a step failed.
+    """
+    with store.locked(deployment.record, events):
+        _converge(deployment, events)
+
+
 def _record(store: Store, topology: Topology, path: Path, name: str, events: Events) -> Record:
     found = store.find(name)
     if found is not None:

@@ -16,6 +16,7 @@ import pytest
 
 from testbed.errors import InputError, TestbedError
 from testbed.lifecycle.bundle import read_bundle
+from testbed.lifecycle.lease import mark_changed
 from testbed.pytest_plugin import failure
 from testbed.pytest_plugin.fixtures import (
     LEASED,
@@ -182,6 +183,10 @@ def _failed(
     is_first = not record.failure
     if is_first:
         record.headline, record.failure = _headline(report), report.longreprtext
+    if leased is not None and report.when == "teardown" and record.lease is not None:
+        # What should have changed things back has not: the next holder is to restore them.
+        folder = leased.running.deployment.folder
+        mark_changed(folder, record.lease.tenants, whole=record.lease.whole)
     if leased is None or not is_first:
         return
     try:

@@ -12,6 +12,7 @@ import pytest
 
 from testbed.drivers import namespace
 from testbed.lifecycle.lease import lease_deployment, lease_tenants
+from testbed.lifecycle.restore import restore_changed
 from testbed.lifecycle.warm import ensure_warm
 from testbed.plan.resources import TenantPlan
 from testbed.probe.capture import Capture
@@ -66,11 +67,12 @@ def _lease(request: pytest.FixtureRequest) -> Iterator[Leased]:
     asked_s = time.time()
     with ExitStack() as stack:
         if wish.whole:
-            stack.enter_context(lease_deployment(folder, purpose=purpose))
             names = groups[0]
+            stack.enter_context(lease_deployment(folder, names, purpose=purpose))
         else:
             names = stack.enter_context(lease_tenants(folder, groups, purpose=purpose))
         had_s = time.time()
+        restore_changed(found.docker, run.store, found.deployment, names, run.events())
         if wish.starts_services:
             ensure_warm(found.docker, found.deployment, names, run.events(), alone=wish.whole)
         journal = type(found.journal)()

@@ -16,13 +16,16 @@ from hypothesis import strategies as st
 from testbed.deadline import Deadline, wait_for
 from testbed.errors import WaitTimeoutError
 from testbed.lifecycle.lease import (
+    Changed,
     Claim,
     Group,
+    changed,
     claims,
     decide,
     holders,
     lease_deployment,
     lease_tenants,
+    mark_restored,
 )
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -245,3 +248,36 @@ def test_nobody_shares_and_everybody_is_served(queue: list[Claim], data: st.Data
         assert len(holding) == 1 or not any(claim.whole for claim in holding)
         del living[data.draw(st.sampled_from(holding)).number]
     assert not living
+
+
+def test_what_a_killed_process_held_is_marked_as_changed(tmp_path: Path) -> None:
+    with other(tmp_path, [("a", "b")]) as killed, other(tmp_path, [("b",)]) as waiting:
+        assert killed.has_it()
+        os.kill(killed.pid, signal.SIGKILL)
+        assert waiting.has_it()
+        assert changed(tmp_path) == Changed(frozenset({"a", "b"}), whole=False)
+        mark_restored(tmp_path, Changed(frozenset({"a"}), whole=False))
+        assert changed(tmp_path).tenants == {"b"}
+    with lease_tenants(tmp_path, [["c"]]):
+        assert changed(tmp_path).tenants == {"b"}  # the one that waited had got it, and was killed
+
+
+def test_killed_holder_of_the_whole_leaves_the_whole_changed(tmp_path: Path) -> None:
+    with other(tmp_path, WHOLE) as killed:
+        assert killed.has_it()
+    with lease_tenants(tmp_path, [["a"]]):
+        assert changed(tmp_path) == Changed(frozenset(), whole=True)
+
+
+def test_who_ends_properly_or_only_waited_changed_nothing(tmp_path: Path) -> None:
+    with lease_tenants(tmp_path, [["a"]]), other(tmp_path, [("a",)]):
+        pass
+    assert not claims(tmp_path)
+    assert not changed(tmp_path)
+
+
+def test_claim_that_was_not_written_whole_is_void(tmp_path: Path) -> None:
+    with lease_tenants(tmp_path, [["a"]]):
+        (tmp_path / "leases" / "00000000.claim").write_text('{"number')
+        assert len(claims(tmp_path)) == 1
+    assert not changed(tmp_path)

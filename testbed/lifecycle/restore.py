@@ -1,0 +1,67 @@
+"""Restores what a killed process, or one that failed to clean up, may have left changed.
+
+A tenant is made anew: its router, its network, its containers, their data. That takes a few seconds
+and leaves nothing to chance. What all share is given the plan's state again and checked, as `up`
+does it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import docker
+
+from testbed.drivers import containers, images, links, namespace
+from testbed.drivers import store as built
+from testbed.events import Events
+from testbed.lifecycle import daemon
+from testbed.lifecycle.deployment import Deployment
+from testbed.lifecycle.lease import Changed, changed, mark_restored
+from testbed.lifecycle.store import Store, cache_root
+from testbed.lifecycle.tenants import ensure_tenant
+from testbed.lifecycle.up import repair
+from testbed.plan.resources import TenantPlan
+
+_LIMIT_S = 600.0
+
+
+def restore_changed(
+    client: docker.DockerClient,
+    store: Store,
+    deployment: Deployment,
+    names: Sequence[str],
+    events: Events,
+) -> Changed:
+    """Restore what is marked as changed of the tenants `names`, which the caller has leased.
+
+    What all share is restored by whoever comes first; the others wait for that.
+
+    Raises:
+        TestbedError: when it cannot be restored; it stays marked.
+    """
+    if not changed(deployment.folder):
+        return Changed(frozenset(), whole=False)
+    with built.locked(deployment.folder / "restore", limit_s=_LIMIT_S):
+        found = changed(deployment.folder)
+        mine = Changed(found.tenants & set(names), found.whole)
+        if mine.whole:
+            with events.step("restore what all tenants share"):
+                repair(store, deployment, events)
+        for name in sorted(mine.tenants):
+            with events.step("make anew after a change", tenant=name):
+                _make_anew(client, deployment, deployment.plan.tenant(name))
+        mark_restored(deployment.folder, mine)
+    return mine
+
+
+def _make_anew(client: docker.DockerClient, deployment: Deployment, tenant: TenantPlan) -> None:
+    plan = deployment.plan
+    had = tenant.name in containers.tenants_with_any(client, plan.deployment)
+    containers.remove_containers(client, plan.deployment, tenant=tenant.name)
+    containers.remove_networks(client, plan.deployment, tenant=tenant.name)
+    namespace.delete(tenant.router.netns)
+    links.make_tenants(plan, (tenant,), deployment.uplink)
+    if had or not plan.starts_on_lease:
+        tags = images.ensure_images(client, cache_root(), Events())
+        ensure_tenant(client, plan, tenant, tags, Events())
+        daemon.give_keys(client, (tenant,), deployment.sut())
