@@ -1,0 +1,1 @@
+"""The specification of the FIB extensions, row by row, inside the SUT."""
