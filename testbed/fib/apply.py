@@ -99,11 +99,13 @@ def apply_text(text: str) -> dict[str, object]:
 def _abort_former(former: Document | None, document: Document, changed: dict[bytes, int]) -> int:
     """Abort, while their routes are still there, the sockets of what is to go.
 
-    These are sockets of FIBs that vanish, and those that keep the former FIB of an address.
+    These are sockets of FIBs that vanish or get another name, which makes them another tenant's, and
+    those that keep the former FIB of an address.
     """
     gone: set[int] = set()
     if former is not None:
-        gone = {fib.id for fib in former.fibs} - {fib.id for fib in document.fibs}
+        kept = {(fib.id, fib.name) for fib in document.fibs}
+        gone = {fib.id for fib in former.fibs if (fib.id, fib.name) not in kept}
     if not gone and not changed:
         return 0
 

@@ -61,13 +61,10 @@ class Retired:
 
     def note(self, former: Document, document: Document) -> None:
         """Record what `document` takes away from `former`, and forget what it brings back."""
-        names = {str(fib.id): fib.name for fib in document.fibs}
         for fib in former.fibs:
-            if names.get(str(fib.id)) != fib.name:
-                self.fibs[str(fib.id)] = (fib.name, time.monotonic())
-        self.fibs = {
-            number: entry for number, entry in self.fibs.items() if names.get(number) != entry[0]
-        }
+            self.fibs[str(fib.id)] = (fib.name, time.monotonic())
+        for fib in document.fibs:
+            self.fibs.pop(str(fib.id), None)
         self.addresses |= {str(address): fib for address, fib in former.owners().items()}
         for address in document.owners():
             self.addresses.pop(str(address), None)
