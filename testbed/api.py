@@ -16,6 +16,7 @@ from testbed.probe.dns import Lookup, look_up
 from testbed.probe.inside import Client
 from testbed.probe.kerberos import Ticket, get_ticket
 from testbed.probe.matrix import Cell, Direction, Protocol, Talk, judge, talk_all
+from testbed.probe.player import Conversation, Player
 from testbed.probe.reach import Connected, Echo, Reached, connect, ping
 from testbed.probe.request import (
     Held,
@@ -41,6 +42,7 @@ __all__ = [
     "Cell",
     "Client",
     "Connected",
+    "Conversation",
     "Deadline",
     "Direction",
     "Echo",
@@ -54,6 +56,7 @@ __all__ = [
     "Method",
     "NotYet",
     "Plan",
+    "Player",
     "Protocol",
     "Reached",
     "Reply",

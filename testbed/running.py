@@ -13,11 +13,15 @@ import testinfra
 
 from testbed.drivers import containers, namespace
 from testbed.drivers.containers import Answer
+from testbed.errors import ResourceError
+from testbed.events import Events
 from testbed.lifecycle.deployment import Deployment
+from testbed.lifecycle.warm import ensure_warm, warm_tenants
 from testbed.plan.resources import Address, FibId, Plan, Role, Secret, TenantPlan
 from testbed.probe.capture import Capture, capture
 from testbed.probe.inside import Client
 from testbed.probe.journal import Journal
+from testbed.probe.player import Player, play
 from testbed.sut.protocol import Sut
 
 T = TypeVar("T")
@@ -105,6 +109,32 @@ class Running:
     def tenant(self, name: str) -> Tenant:
         """Return the tenant called `name`; whoever uses it should hold its lease."""
         return Tenant(self.docker, self.plan, self.plan.tenant(name), self.journal)
+
+    @contextmanager
+    def players(self, tenants: Sequence[Tenant]) -> Iterator[tuple[Player, ...]]:
+        """Play the clients of leased `tenants` by sockets in their routers while the block lasts.
+
+        For topologies of thousands, whose tenants have no containers yet: lease them with
+        `started=False`.
+
+        Raises:
+            ResourceError: when the client of one has a container, and so the address already.
+        """
+        taken = warm_tenants(self.docker, self.deployment) & {t.name for t in tenants}
+        if taken:
+            raise ResourceError(f"the client of {min(taken)!r} has a container: use that one")
+        with play([tenant.plan for tenant in tenants], self.plan.sut.port) as players:
+            yield players
+
+    def idle(self, tenants: Sequence[Tenant]) -> tuple[Tenant, ...]:
+        """Return those of `tenants` that have no container running: who can be played."""
+        warm = warm_tenants(self.docker, self.deployment)
+        return tuple(tenant for tenant in tenants if tenant.name not in warm)
+
+    def start_services(self, tenants: Sequence[Tenant]) -> None:
+        """Start the services of leased `tenants`, where they start on lease and have not."""
+        names = [tenant.name for tenant in tenants]
+        ensure_warm(self.docker, self.deployment, names, Events())
 
     def capture(self) -> AbstractContextManager[Capture]:
         """Capture all frames on the shared segment while the block lasts."""

@@ -6,14 +6,15 @@ half-made by a kill, or belongs to another plan: it is removed and made anew.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import IPv6Interface
+from ipaddress import IPv6Interface, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 from testbed.drivers import namespace, rtnetlink, sysctl
 from testbed.drivers.rtnetlink import Channel, Message
 from testbed.errors import ResourceError
-from testbed.plan.resources import DeploymentId, Mac, Plan, RouterPlan, TenantPlan
+from testbed.plan.resources import DeploymentId, Interface, Mac, Plan, Role, RouterPlan, TenantPlan
 
 _PRIVATE = "private"  # routers reach the SUT, never one another behind the tap's back
 _AT_ONCE = 64  # namespaces in the making: two descriptors each, and see sysctl.py
 _CLEANING_PAUSE_S = 0.05
 _STALLED_S = 3.0
+_LOOPBACK = 1  # its index in every namespace
 
 
 def ensure_tap(name: str) -> None:
@@ -196,6 +198,32 @@ def _link_names() -> frozenset[str]:
 def namespaces_of(deployment: DeploymentId) -> tuple[str, ...]:
     """Return the names of all router namespaces of `deployment`."""
     return tuple(sorted(n for n in namespace.names() if n.startswith(f"tb-{deployment}-")))
+
+
+def host_client(tenant: TenantPlan) -> None:
+    """Give the router its client's addresses, so that sockets in its namespace can play it.
+
+    For as long as no container has them.
+    """
+    _change_loopback(tenant, rtnetlink.add_address, tolerated=(errno.EEXIST,))
+
+
+def unhost_client(tenant: TenantPlan) -> None:
+    """Take the client's addresses off the router again. Gone already is fine."""
+    _change_loopback(tenant, rtnetlink.delete_address, tolerated=(errno.EADDRNOTAVAIL,))
+
+
+def _change_loopback(
+    tenant: TenantPlan, change: Callable[[Interface, int], Message], *, tolerated: Collection[int]
+) -> None:
+    client = tenant.container(Role.CLIENT)
+    hosts = [ip_interface(address.ip) for address in client.addresses]
+
+    def send() -> None:
+        with Channel() as netlink:
+            netlink.send([change(host, _LOOPBACK) for host in hosts], tolerated=tolerated)
+
+    namespace.run_inside(tenant.router.netns, send)
 
 
 def has_carrier(name: str) -> bool:

@@ -27,7 +27,7 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _U32 = struct.Struct("=I")
 
 _NEWLINK, _DELLINK, _GETLINK = 16, 17, 18
-_NEWADDR, _NEWROUTE, _NEWNEIGH = 20, 24, 28
+_NEWADDR, _DELADDR, _NEWROUTE, _NEWNEIGH = 20, 21, 24, 28
 _REQUEST, _ACK, _DUMP = 0x1, 0x4, 0x300
 _REPLACE, _EXCLUSIVE, _CREATE = 0x100, 0x200, 0x400
 _ERROR, _DONE = 2, 3
@@ -134,6 +134,14 @@ def add_address(address: Interface, index: int) -> Message:
     packed = address.ip.packed
     body += (b"" if is_v6 else _attribute(2, packed)) + _attribute(1, packed)
     return Message(_NEWADDR, _CREATE | _EXCLUSIVE, body, f"add address {address}")
+
+
+def delete_address(address: Interface, index: int) -> Message:
+    """Take an address off an interface."""
+    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET
+    body = _ADDRESS.pack(family, address.network.prefixlen, 0, _SCOPE_UNIVERSE, index)
+    body += _attribute(2, address.ip.packed)
+    return Message(_DELADDR, 0, body, f"remove address {address}")
 
 
 def add_neighbour(neighbour: Neighbour, index: int) -> Message:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import docker
 
-from testbed.drivers import containers, images
+from testbed.drivers import containers, images, links
 from testbed.errors import WaitTimeoutError
 from testbed.events import Events
 from testbed.lifecycle import capacity, daemon
@@ -85,6 +85,7 @@ def _start(
     tags = images.ensure_images(client, cache_root(), Events())
 
     def start(tenant: TenantPlan) -> None:
+        links.unhost_client(tenant)  # a scenario that was killed may have played it
         ensure_tenant(client, plan, tenant, tags, Events())
 
     with events.step(f"start services of {_counted(cold)}"):

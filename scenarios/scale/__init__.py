@@ -1,0 +1,1 @@
+"""What thousands of tenants do to a server, all at once."""
