@@ -231,7 +231,8 @@ def read_log(
 ) -> str:
     """Return the last `tail` lines that the container `name` printed, none before `since_s`."""
     with _explained(f"read the log of container {name!r}"):
-        output: bytes = client.api.logs(name, tail=tail, since=int(since_s), timestamps=timestamps)
+        since = int(since_s) or None  # 0 is no time to Docker
+        output: bytes = client.api.logs(name, tail=tail, since=since, timestamps=timestamps)
     return output.decode(errors="replace")
 
 

@@ -6,12 +6,16 @@ killed, the next run that finds the mark takes the deployment over and removes i
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
+from testbed.drivers import namespace
 from testbed.drivers import store as built
+from testbed.errors import WaitTimeoutError
 from testbed.events import Events
-from testbed.lifecycle.deployment import Deployment, open_deployment
+from testbed.lifecycle.deployment import Deployment, open_deployment, recorded_topology
 from testbed.lifecycle.down import remove_deployment, stop_shared
+from testbed.lifecycle.lease import changed, lease_deployment, mark_restored
 from testbed.lifecycle.store import Record, Store
 from testbed.lifecycle.up import bring_up
 from testbed.model.load import load_topology
@@ -36,12 +40,37 @@ def _verified(store: Store, topology: Path, name: str, run: str, events: Events)
     if record is not None and _read(store, record, _VERIFIED) == run:
         return open_deployment(store, record)
     was_there = record is not None
-    deployment = bring_up(store, topology, events)
+    deployment = _ready(store, topology, record, events)
     record = deployment.record
     with store.locked(record, events):
         if not was_there or _is_abandoned(_read(store, record, _STARTED)):
             _write(store, record, _STARTED, run)
         _write(store, record, _VERIFIED, run)
+    return deployment
+
+
+def _ready(store: Store, topology: Path, record: Record | None, events: Events) -> Deployment:
+    """Bring the topology up, or confirm and repair what runs, unless somebody is using it.
+
+    A scenario of another run may have stopped a service or a router on purpose: that is not ours to
+    repair, nor to wait for.
+    """
+    if record is None or recorded_topology(store, record) != load_topology(topology):
+        return bring_up(store, topology, events)
+    folder = store.folder(record.id)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lease_deployment(folder, purpose="check before a run", limit_s=0.5))
+        except WaitTimeoutError:
+            events.note("used as it is", f"others use {record.name!r}: testbed status")
+            return open_deployment(store, record)
+        found = changed(folder)
+        deployment = open_deployment(store, record)
+        for name in found.tenants:
+            # Without its router, all of a tenant is made anew.
+            namespace.delete(deployment.plan.tenant(name).router.netns)
+        deployment = bring_up(store, topology, events)
+        mark_restored(folder, found)
     return deployment
 
 
