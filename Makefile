@@ -6,7 +6,7 @@ TOPOLOGY ?= topologies/proposal.yaml
 # Workers of the scenario run: two a core keeps the cores busy while others wait for the wire.
 JOBS ?= 4
 
-.PHONY: help setup testbed-up testbed-down test lint types unit vm scenarios clean
+.PHONY: help setup testbed-up testbed-down test lint types unit vm scenarios conformance clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,6 +42,13 @@ vm: setup ## Tests of the VM itself: start, restore, two at once, kills, a remot
 
 scenarios: setup ## Scenarios on running deployments (started and stopped when none is up)
 	$(PY) -m pytest scenarios -n $(JOBS)
+
+conformance: setup ## Run the FIB extensions' conformance suite and write docs/conformance.md
+	@$(VENV)/bin/testbed up topologies/bare.yaml
+	@$(VENV)/bin/testbed exec --name bare sut -- env PYTHONPATH=/opt/fib \
+		python3 -m fib.conformance --table >docs/conformance.md.new
+	@mv docs/conformance.md.new docs/conformance.md
+	@$(VENV)/bin/testbed down bare
 
 clean: testbed-down ## The same, and the caches of built images too
 	@$(VENV)/bin/testbed clean --cache

@@ -1,22 +1,30 @@
-"""Run the conformance suite: `python3 -m fib.conformance [TEST...]`; 0 when all is as specified."""
+"""Run the conformance suite: `python3 -m fib.conformance [--table] [TEST...]`.
+
+Exit code 0 when all is as specified. With --table the results are printed as Markdown on stdout;
+progress always goes to stderr.
+"""
 
 import sys
 import unittest
 
 from .lab import Lab
+from .table import Recorder, render
 
 
-def main(names: list[str]) -> int:
-    """Run all tests, or those whose name contains one of `names`."""
+def main(arguments: list[str]) -> int:
+    """Run all tests, or those whose name contains one of the arguments."""
+    names = [argument for argument in arguments if argument != "--table"]
     loader = unittest.TestLoader()
     loader.testNamePatterns = [f"*{name}*" for name in names] or None
     tests = loader.discover(__package__, top_level_dir=None, pattern="test_*.py")
     lab = Lab()
     try:
         lab.start()
-        result = unittest.TextTestRunner(verbosity=2).run(tests)
+        result = unittest.TextTestRunner(verbosity=2, resultclass=Recorder).run(tests)
     finally:
         lab.stop()
+    if "--table" in arguments and isinstance(result, Recorder):
+        sys.stdout.write(render(result.outcomes))
     return 0 if result.wasSuccessful() else 1
 
 
