@@ -15,7 +15,11 @@ from testbed.api import Running, Tenant
 SUITE = Path(__file__).parents[2] / "testbed/fib/conformance"
 MODULES = sorted(path.stem for path in SUITE.glob("test_*.py"))
 
-pytestmark = [pytest.mark.topology("bare"), pytest.mark.exclusive, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.topology("bare"),
+    pytest.mark.exclusive,
+    pytest.mark.timeout(300, func_only=True),
+]
 
 
 @pytest.mark.parametrize("module", MODULES)
