@@ -7,6 +7,7 @@ Handlers import what they need themselves, so that `testbed --help` answers at o
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -183,6 +184,8 @@ def clean(
 
 def main() -> NoReturn:
     """Run the command line and exit with a documented code."""
+    # At once, from wherever we are: waiting for threads at work could take minutes.
+    signal.signal(signal.SIGINT, lambda *_: _leave_interrupted())
     try:
         # Not "standalone": that would turn Ctrl-C into exit code 1 and hide our own errors.
         code = app(standalone_mode=False)
@@ -202,8 +205,10 @@ def main() -> NoReturn:
 
 def _leave_interrupted() -> NoReturn:
     """Leave at once, threads and all: the next `up` or `down` repairs any state."""
-    _errors().print("interrupted", style="bold red")
-    _errors().print("  go on with `testbed up`, or remove everything with `testbed down`")
+    console = _errors()
+    console.show_cursor()
+    console.print("interrupted", style="bold red")
+    console.print("  go on with `testbed up`, or remove everything with `testbed down`")
     os._exit(ExitCode.INTERRUPTED)
 
 

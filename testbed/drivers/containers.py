@@ -12,14 +12,18 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
+from http import HTTPStatus
 from typing import Any
 
 import docker
-from docker.errors import DockerException, NotFound
+from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
 from docker.utils.socket import frames_iter
+from requests import RequestException
 
+from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import ipam
 from testbed.errors import ResourceError
 from testbed.plan.names import DEPLOYMENT_LABEL, TENANT_LABEL, labels
@@ -27,6 +31,9 @@ from testbed.plan.resources import ContainerPlan, DeploymentId, Plan, TenantPlan
 from testbed.plan.services import FileSpec, files_archive
 
 _RECIPE_LABEL = "testbed.recipe"
+_LINK_LABEL = "testbed.link"
+# Docker goes on with a request whose sender was killed: what is under way is waited for.
+_UNDER_WAY_LIMIT_S = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +48,63 @@ class Answer:
 class Recipe:
     """What a container is made of: image, files put into it before it starts, host options.
 
-    `host` are arguments of docker's `create_host_config`: capabilities, sysctls, resolvers.
+    `host` are arguments of docker's `create_host_config`: capabilities, sysctls, resolvers. `link`
+    tells the tenant link from one that was made anew, which an older container is not attached to.
     """
 
     image: str
     files: tuple[FileSpec, ...]
     host: Mapping[str, Any]
+    link: int = 0
 
     def digest(self) -> str:
         """Return a hash that changes whenever the container would."""
         content = [(f.path, f.content, f.mode, f.uid, f.gid) for f in self.files]
-        text = repr((self.image, content, sorted(self.host.items())))
+        text = repr((self.image, content, sorted(self.host.items()), self.link))
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def ensure_network(client: docker.DockerClient, plan: Plan, tenant: TenantPlan) -> bool:
-    """Make the Docker network of `tenant` unless it is there; return whether it was made."""
+def ensure_network(client: docker.DockerClient, plan: Plan, tenant: TenantPlan, link: int) -> bool:
+    """Make the Docker network of `tenant` unless it is there; return whether it was made.
+
+    `link` is the number of the tenant link: a network on one that is no more is made anew, with its
+    containers, since Docker may have lost it (it restores no network whose parent is missing).
+    """
+    with _explained(f"create network {tenant.network.name!r}"):
+        outcome = wait_for(
+            lambda: _attempt_network(client, plan, tenant, str(link)),
+            Deadline.after(_UNDER_WAY_LIMIT_S),
+            what=f"Docker network {tenant.network.name!r}",
+        )
+    return outcome is _Outcome.MADE
+
+
+class _Outcome(Enum):
+    MADE = "made"
+    FOUND = "found"
+
+
+def _attempt_network(
+    client: docker.DockerClient, plan: Plan, tenant: TenantPlan, link: str
+) -> _Outcome:
     network = tenant.network
-    with _explained(f"create network {network.name!r}"):
-        if client.networks.list(filters=_of(plan.deployment, tenant.name)):
-            return False
-        pools = [
-            IPAMPool(subnet=str(subnet), gateway=str(gateway))
-            for subnet, gateway in zip(network.subnets, network.gateways, strict=True)
-        ]
+    found = client.networks.list(filters=_of(plan.deployment, tenant.name))
+    if found and all(one.attrs["Labels"].get(_LINK_LABEL) == link for one in found):
+        return _Outcome.FOUND
+    if found:
+        remove_containers(client, plan.deployment, tenant=tenant.name)
+        remove_networks(client, plan.deployment, tenant=tenant.name)
+    for other in client.networks.list(names=[network.name]):
+        if other.name == network.name and DEPLOYMENT_LABEL not in (other.attrs["Labels"] or {}):
+            raise ResourceError(
+                f"a network called {network.name!r} exists and is not ours",
+                hint=f"remove it: docker network rm {other.id}",
+            )
+    pools = [
+        IPAMPool(subnet=str(subnet), gateway=str(gateway))
+        for subnet, gateway in zip(network.subnets, network.gateways, strict=True)
+    ]
+    try:
         client.networks.create(
             network.name,
             driver="macvlan",
@@ -75,9 +115,17 @@ def ensure_network(client: docker.DockerClient, plan: Plan, tenant: TenantPlan) 
                 options=ipam.pool_options(network.name),
             ),
             enable_ipv6=any(subnet.version == 6 for subnet in network.subnets),
-            labels=labels(plan.deployment, "network", tenant.name),
+            labels={
+                **labels(plan.deployment, "network", tenant.name),
+                _LINK_LABEL: link,
+            },
+            check_duplicate=True,
         )
-    return True
+    except APIError as error:
+        if error.status_code == HTTPStatus.CONFLICT:
+            raise NotYet(error.explanation) from error
+        raise
+    return _Outcome.MADE
 
 
 def ensure_container(
@@ -92,13 +140,29 @@ def ensure_container(
     Returns:
         Whether it was made.
     """
-    digest = recipe.digest()
     with _explained(f"start container {container.name!r}"):
-        found = _find(client, plan.deployment, container.name)
-        if found is not None:
-            if found.labels.get(_RECIPE_LABEL) == digest and found.status == "running":
-                return False
-            _remove(found)
+        outcome = wait_for(
+            lambda: _attempt_container(client, plan, tenant, container, recipe),
+            Deadline.after(_UNDER_WAY_LIMIT_S),
+            what=f"container {container.name!r}",
+        )
+    return outcome is _Outcome.MADE
+
+
+def _attempt_container(
+    client: docker.DockerClient,
+    plan: Plan,
+    tenant: TenantPlan,
+    container: ContainerPlan,
+    recipe: Recipe,
+) -> _Outcome:
+    digest = recipe.digest()
+    found = _find(client, plan.deployment, container.name)
+    if found is not None:
+        if found.labels.get(_RECIPE_LABEL) == digest and found.status == "running":
+            return _Outcome.FOUND
+        _remove(found)
+    try:
         made = client.api.create_container(
             image=recipe.image,
             name=container.name,
@@ -115,9 +179,21 @@ def ensure_container(
                 {tenant.network.name: _endpoint(client, container)}
             ),
         )
-        client.api.put_archive(made["Id"], "/", files_archive(recipe.files))
-        client.api.start(made["Id"])
-    return True
+    except APIError as error:
+        if error.status_code == HTTPStatus.CONFLICT:  # a killed process's is still being made
+            raise NotYet(error.explanation) from error
+        raise
+    client.api.put_archive(made["Id"], "/", files_archive(recipe.files))
+    client.api.start(made["Id"])
+    return _Outcome.MADE
+
+
+def remove_container(client: docker.DockerClient, deployment: DeploymentId, name: str) -> None:
+    """Remove one container of `deployment`. Gone already is fine."""
+    with _explained(f"remove container {name!r}"):
+        found = _find(client, deployment, name)
+        if found is not None:
+            _remove(found)
 
 
 def run_in(
@@ -328,10 +404,19 @@ def _find(client: docker.DockerClient, deployment: DeploymentId, name: str) -> C
 
 
 def _remove(container: Container) -> None:
-    try:
-        container.remove(force=True, v=True)
-    except NotFound:
-        return
+    def removed() -> bool:
+        try:
+            container.remove(force=True, v=True)
+        except NotFound:
+            return True
+        except APIError as error:
+            if error.status_code == HTTPStatus.CONFLICT:  # its removal is under way already
+                raise NotYet(error.explanation) from error
+            raise
+        return True
+
+    what = f"the end of container {container.name!r}"
+    wait_for(removed, Deadline.after(_UNDER_WAY_LIMIT_S), what=what)
 
 
 def _endpoint(client: docker.DockerClient, container: ContainerPlan) -> dict[str, Any]:
@@ -347,6 +432,6 @@ def _explained(action: str) -> Iterator[None]:
     """Turn Docker's errors into ours, with what we were about to do."""
     try:
         yield
-    except DockerException as error:
+    except (DockerException, RequestException) as error:
         detail = getattr(error, "explanation", None) or str(error)
         raise ResourceError(f"cannot {action}: {detail}") from error

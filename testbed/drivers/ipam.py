@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any
 
 from testbed.deadline import Deadline, wait_for
-from testbed.drivers import process
+from testbed.drivers import dockerd, hostlock, process
 
 PLUGINS = Path("/run/docker/plugins")
 _CONTENT_TYPE = "application/vnd.docker.plugins.v1+json"
@@ -58,20 +58,33 @@ def ensure_running(driver: str, owner: str, folder: Path) -> bool:
     path = socket_of(driver)
     if _is_serving(path):
         return False
-    for pid in process.owned(owner):
-        process.stop(pid)
-    process.spawn(
-        [sys.executable, "-m", "testbed.drivers.ipam", str(path)],
-        owner=owner,
-        log=folder / "ipam.log",
-    )
-    wait_for(lambda: _is_serving(path), Deadline.after(20), what=f"IPAM driver {driver!r} serves")
+    with hostlock.held(hostlock.SHARED / f"{driver}.lock"):
+        if _is_serving(path):  # another process has started it meanwhile
+            return False
+        for pid in process.owned(owner):
+            process.stop(pid)
+        if not PLUGINS.is_dir():
+            dockerd.note_folders()
+        process.spawn(
+            [sys.executable, "-m", "testbed.drivers.ipam", str(path)],
+            owner=owner,
+            log=folder / "ipam.log",
+        )
+        what = f"IPAM driver {driver!r} serves"
+        wait_for(lambda: _is_serving(path), Deadline.after(20), what=what)
     return True
 
 
 def is_serving(driver: str) -> bool:
     """Whether the plugin called `driver` takes connections."""
     return _is_serving(socket_of(driver))
+
+
+def remove_sockets(driver: str) -> None:
+    """Remove what ended processes of the plugin called `driver` left in Docker's plugin folder."""
+    socket_of(driver).unlink(missing_ok=True)
+    for beside in PLUGINS.glob(f".{driver}.sock.*"):
+        beside.unlink(missing_ok=True)
 
 
 def _is_serving(path: Path) -> bool:
@@ -223,7 +236,7 @@ def supervise(path: Path) -> None:
 
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
-    both = {signal.SIGTERM, signal.SIGINT}
+    both, supervisor = {signal.SIGTERM, signal.SIGINT}, os.getpid()
     while not ending:
         # A signal between the fork and the assignment would miss the child: hold it back.
         signal.pthread_sigmask(signal.SIG_BLOCK, both)
@@ -233,7 +246,7 @@ def supervise(path: Path) -> None:
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
         if child == 0:
-            _die_with_parent()
+            process.die_with(supervisor)
             serve(path)
             os._exit(0)
         os.waitpid(child, 0)
@@ -241,13 +254,6 @@ def supervise(path: Path) -> None:
             sys.stderr.write(f"{time.strftime('%FT%T')} the serving process died: restarted\n")
             time.sleep(_RESTART_PAUSE_S)  # a crash loop must not burn a core
     path.unlink(missing_ok=True)
-
-
-def _die_with_parent() -> None:
-    import ctypes  # noqa: PLC0415 - only the child needs it
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The wiring: the tap, tenant links and router namespaces of a plan, by netlink.
 
 A tenant link's host end gets its alias last. A tenant whose alias is not the expected one was left
-half-made by a kill, or belongs to another plan: it is removed and made anew.
+half-made by a kill, belongs to another plan or is attached to a tap that is no more: it is removed
+and made anew, as is one whose router has lost an interface.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import IPv6Interface, ip_interface
 from pathlib import Path
 from typing import Any
@@ -46,16 +48,25 @@ def ensure_tap(name: str) -> None:
 
 
 def incomplete_tenants(plan: Plan, tap: str) -> tuple[TenantPlan, ...]:
-    """Return the tenants whose link and router are missing, half-made or of another plan."""
+    """Return the tenants whose link and router are missing, half-made, damaged or of another plan."""
     with Channel() as netlink:
         aliases = {link.name: link.alias for link in netlink.links()}
-    spaces = namespace.names()
-    return tuple(
+    number = _number_of(tap)
+    marked = [
         tenant
         for tenant in plan.tenants
-        if tenant.router.netns not in spaces
-        or aliases.get(tenant.network.parent) != _alias(plan.deployment, tenant, tap)
-    )
+        if aliases.get(tenant.network.parent) == _alias(plan.deployment, tenant, tap, number)
+    ]
+    whole = _with_routers(marked)
+    return tuple(tenant for tenant in plan.tenants if tenant.name not in whole)
+
+
+def link_number(tenant: TenantPlan) -> int:
+    """Return the index of the tenant link's host end: another one whenever it is made anew."""
+    number = _number_of(tenant.network.parent)
+    if number is None:
+        raise ResourceError(f"link {tenant.network.parent!r} has vanished")
+    return number
 
 
 def make_tenants(plan: Plan, tenants: Sequence[TenantPlan], tap: str) -> None:
@@ -78,7 +89,9 @@ def make_tenants(plan: Plan, tenants: Sequence[TenantPlan], tap: str) -> None:
                     _quieten(proc, tenant.network.parent)
             host.send(
                 [
-                    rtnetlink.set_up(t.network.parent, alias=_alias(plan.deployment, t, tap))
+                    rtnetlink.set_up(
+                        t.network.parent, alias=_alias(plan.deployment, t, tap, tap_index)
+                    )
                     for t in part
                 ]
             )
@@ -170,24 +183,30 @@ def remove_links(names: Sequence[str]) -> None:
         netlink.send([rtnetlink.delete_link(name) for name in names], tolerated=rtnetlink.GONE)
 
 
-def await_links_gone(deployment: DeploymentId) -> None:
+def await_links_gone(deployment: DeploymentId, indexes: Container[int] | None = None) -> None:
     """Wait while the kernel takes the links of removed namespaces along; remove those it leaves.
 
-    The kernel does it by thousands at once; we would take ten milliseconds for each.
+    The kernel does it by thousands at once; we would take ten milliseconds for each. `indexes` as
+    in `links_of`.
     """
-    left, since = len(links_of(deployment)), time.monotonic()
+    left, since = len(links_of(deployment, indexes)), time.monotonic()
     while left > 1 and time.monotonic() - since < _STALLED_S:
         time.sleep(_CLEANING_PAUSE_S)
-        before, left = left, len(links_of(deployment))
+        before, left = left, len(links_of(deployment, indexes))
         if left < before:
             since = time.monotonic()
-    remove_links(links_of(deployment))
+    remove_links(links_of(deployment, indexes))
 
 
-def links_of(deployment: DeploymentId) -> tuple[str, ...]:
-    """Return the names of all links of `deployment` in the host's namespace."""
-    ours = re.compile(rf"tb{deployment}(tap|t\d{{5}})")
-    return tuple(sorted(name for name in _link_names() if ours.fullmatch(name)))
+def links_of(deployment: DeploymentId, indexes: Container[int] | None = None) -> tuple[str, ...]:
+    """Return the names of all links of `deployment` in the host's namespace.
+
+    With its tenants' `indexes`, only theirs and the tap: another one is somebody else's.
+    """
+    ours = re.compile(rf"tb{deployment}(tap|t(\d{{5}}))")
+    found = [match for name in _link_names() if (match := ours.fullmatch(name))]
+    is_ours = (indexes is None or match[2] is None or int(match[2]) in indexes for match in found)
+    return tuple(sorted(match[0] for match, ok in zip(found, is_ours, strict=True) if ok))
 
 
 def _link_names() -> frozenset[str]:
@@ -195,9 +214,13 @@ def _link_names() -> frozenset[str]:
     return frozenset(entry.name for entry in Path("/sys/class/net").iterdir())
 
 
-def namespaces_of(deployment: DeploymentId) -> tuple[str, ...]:
-    """Return the names of all router namespaces of `deployment`."""
-    return tuple(sorted(n for n in namespace.names() if n.startswith(f"tb-{deployment}-")))
+def namespaces_of(
+    deployment: DeploymentId, tenants: Container[str] | None = None
+) -> tuple[str, ...]:
+    """Return the names of all router namespaces of `deployment`, or those of its `tenants` only."""
+    prefix = f"tb-{deployment}-"
+    names = sorted(name for name in namespace.names() if name.startswith(prefix))
+    return tuple(name for name in names if tenants is None or name.removeprefix(prefix) in tenants)
 
 
 def host_client(tenant: TenantPlan) -> None:
@@ -234,9 +257,31 @@ def has_carrier(name: str) -> bool:
         return False
 
 
-def _alias(deployment: DeploymentId, tenant: TenantPlan, tap: str) -> str:
-    digest = hashlib.blake2b(repr((tenant.router, tap)).encode(), digest_size=8).hexdigest()
+def _alias(deployment: DeploymentId, tenant: TenantPlan, tap: str, number: int | None) -> str:
+    """Return the alias of a whole tenant link; `number` is the tap's index, which is never reused."""
+    text = repr((tenant.router, tap, number))
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return f"testbed {deployment} {tenant.name} {digest}"
+
+
+def _number_of(name: str) -> int | None:
+    try:
+        return int((Path("/sys/class/net") / name / "ifindex").read_text())
+    except OSError:
+        return None
+
+
+def _with_routers(tenants: Iterable[TenantPlan]) -> set[str]:
+    """Return the names of those whose router has its interfaces; one thread visits them all."""
+
+    def has_legs(router: RouterPlan) -> bool:
+        rows = Path("/proc/thread-self/net/dev").read_text().splitlines()
+        present = {row.partition(":")[0].strip() for row in rows}
+        return {router.lan.name, router.uplink.name} <= present
+
+    by_space = {tenant.router.netns: tenant for tenant in tenants}
+    visits = {netns: partial(has_legs, tenant.router) for netns, tenant in by_space.items()}
+    return {by_space[netns].name for netns, is_whole in namespace.visit(visits).items() if is_whole}
 
 
 def _index(netlink: Channel, name: str) -> int:

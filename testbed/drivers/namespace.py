@@ -12,11 +12,12 @@ import ctypes
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from testbed.drivers import hostlock, traces
 from testbed.errors import ResourceError
 
 T = TypeVar("T")
@@ -62,14 +63,37 @@ def run_inside(name: str, action: Callable[[], T]) -> T:
     """Run `action` in a thread that has entered the namespace `name`, and return its result."""
 
     def enter_and_act() -> T:
-        handle = os.open(RUN_NETNS / name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _call("setns", _libc.setns(handle, _CLONE_NEWNET))
-        finally:
-            os.close(handle)
+        _enter(name)
         return action()
 
     return _in_own_thread(enter_and_act)
+
+
+def visit(actions: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+    """Run each action inside the namespace of its name, all in one thread; return results by name.
+
+    A name that stands for no namespace is left out.
+    """
+
+    def enter_each() -> dict[str, T]:
+        results = {}
+        for name, action in actions.items():
+            try:
+                _enter(name)
+            except (OSError, ResourceError):
+                continue
+            results[name] = action()
+        return results
+
+    return _in_own_thread(enter_each)
+
+
+def _enter(name: str) -> None:
+    handle = os.open(RUN_NETNS / name, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _call("setns", _libc.setns(handle, _CLONE_NEWNET))
+    finally:
+        os.close(handle)
 
 
 def run_in_passing(action: Callable[[], T]) -> T:
@@ -116,11 +140,25 @@ def names() -> frozenset[str]:
         return frozenset()
 
 
+def remove_mount() -> None:
+    """Remove the mount of /run/netns if we made it and no namespace needs it any more.
+
+    Hold `hostlock.IN_USE` alone, so that nobody is about to make one.
+    """
+    with hostlock.held(traces.LOCK):
+        if not names():
+            traces.undo([RUN_NETNS])
+
+
 def _share_run_netns() -> None:
     """Make /run/netns a shared mount, as ip-netns(8) does, so that all mount namespaces see it."""
-    RUN_NETNS.mkdir(parents=True, exist_ok=True)
     target = bytes(RUN_NETNS)
-    if _libc.mount(b"", target, b"none", _MS_SHARED | _MS_REC, None) != 0:
+    if _libc.mount(b"", target, b"none", _MS_SHARED | _MS_REC, None) == 0:
+        return
+    with hostlock.held(traces.LOCK):
+        traces.note_missing([RUN_NETNS])
+        RUN_NETNS.mkdir(parents=True, exist_ok=True)
+        traces.note_mount(RUN_NETNS)
         _call("mount", _libc.mount(target, target, b"none", _MS_BIND | _MS_REC, None))
         _call("mount", _libc.mount(b"", target, b"none", _MS_SHARED | _MS_REC, None))
 

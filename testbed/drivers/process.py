@@ -6,6 +6,7 @@ so that cleaning asks the kernel (/proc) and no pid file that can lie.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import shutil
@@ -20,10 +21,13 @@ from testbed.errors import ResourceError
 
 OWNED = "TESTBED_OWNED"
 _STDERR_TAIL = 2000
-# By setpriv(1), since a preexec_fn is not safe in a process with threads.
-_DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL", "--")
-_WITH_TREE = (
-    *_DIE_WITH_US,
+# By setpriv(1), since a preexec_fn is not safe in a process with threads. The signal comes only if
+# we die after it was asked for: a command whose parent is another by then must not begin.
+_DIE_WITH_US = (
+    *("setpriv", "--pdeathsig", "KILL", "--"),
+    *("sh", "-c", '[ "$PPID" = "$0" ] || exit; exec "$@"'),
+)
+_IN_ITS_OWN_TREE = (
     "unshare",
     "--pid",
     "--fork",
@@ -66,7 +70,7 @@ def run(
         raise ResourceError(f"cannot run {argv[0]!r}: not found")
     try:
         done = subprocess.run(
-            [*(_WITH_TREE if whole_tree else _DIE_WITH_US), *argv],
+            [*_DIE_WITH_US, str(os.getpid()), *(_IN_ITS_OWN_TREE if whole_tree else ()), *argv],
             input=stdin.encode() if isinstance(stdin, str) else stdin or b"",
             capture_output=True,
             timeout=timeout_s,
@@ -149,31 +153,88 @@ def spawn(
     return process.pid
 
 
+def die_with(parent: int) -> None:
+    """Let the kernel kill us when `parent`, the process that started us, ends; at once if it has.
+
+    The signal comes when the *thread* ends that started us (prctl(2), PR_SET_PDEATHSIG).
+    """
+    pr_set_pdeathsig = 1
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def owned(owner: str) -> Iterator[int]:
-    """Yield the pids of all processes that carry `owner` (DEPLOYMENT/ROLE or DEPLOYMENT/)."""
-    wanted = f"{OWNED}={owner}".encode()
+    """Yield the pids of all processes that carry `owner` (DEPLOYMENT/ROLE or DEPLOYMENT/).
+
+    Only processes of our own user and PID namespace: another user's mark proves nothing, and what
+    runs inside a container belongs to whoever runs the testbed there.
+    """
     for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-        for variable in variables:
-            if variable == wanted or (owner.endswith("/") and variable.startswith(wanted)):
-                yield int(entry.name)
+        if entry.name.isdigit() and _carries(entry, owner) and _is_among_us(entry):
+            yield int(entry.name)
+
+
+def mark(pid: int) -> str:
+    """Return the owner mark of process `pid`, empty when it has none or has ended."""
+    prefix = f"{OWNED}=".encode()
+    for variable in _environment(Path("/proc") / str(pid)):
+        if variable.startswith(prefix):
+            return variable.removeprefix(prefix).decode(errors="replace")
+    return ""
+
+
+def started_at(pid: int) -> int:
+    """Return when process `pid` started, in clock ticks since boot; 0 when it has ended.
+
+    Together with the pid it tells a process from a later one with the same pid (proc(5), stat).
+    """
+    try:
+        fields = (Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+def _carries(entry: Path, owner: str) -> bool:
+    wanted = f"{OWNED}={owner}".encode()
+    is_prefix = owner.endswith("/")
+    return any(
+        variable == wanted or (is_prefix and variable.startswith(wanted))
+        for variable in _environment(entry)
+    )
+
+
+def _environment(entry: Path) -> list[bytes]:
+    try:
+        return (entry / "environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+
+
+def _is_among_us(entry: Path) -> bool:
+    try:
+        space = (entry / "ns/pid").stat().st_ino
+        is_here = space == Path("/proc/self/ns/pid").stat().st_ino
+        return is_here and entry.stat().st_uid == os.geteuid()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
 
 
 def stop(pid: int, *, grace_s: float = 5) -> None:
-    """End process `pid`: SIGTERM, then SIGKILL after `grace_s`. Gone already is fine.
+    """End process `pid` of ours: SIGTERM, then SIGKILL after `grace_s`. Gone already is fine.
 
-    Signals through a pidfd, so a recycled pid is never hit between look and signal.
+    Signals through a pidfd, and only a process that carries an owner mark: a pid that was recycled
+    since somebody looked is not hit.
     """
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
+        if not mark(pid):
+            _reap(pid)
+            return
         for number, limit_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, 10.0)):
             try:
                 signal.pidfd_send_signal(handle, number)

@@ -11,42 +11,78 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from testbed.drivers import containers, dockerd, ipam, links, namespace, process
+import docker
+
+from testbed.drivers import containers, dockerd, hostlock, ipam, links, namespace, process
 from testbed.errors import TestbedError
 from testbed.events import Events
-from testbed.lifecycle.store import Record, Store
+from testbed.lifecycle.deployment import recorded_topology
+from testbed.lifecycle.plugins import ensure_driver, ensure_drivers, ipam_owner
+from testbed.lifecycle.store import Record, RemovedError, Store
 from testbed.plan.names import ipam_driver
 from testbed.plan.resources import DeploymentId
+
+_PASSES = 3
 
 
 def remove_deployment(store: Store, record: Record, events: Events) -> None:
     """Remove everything of `record`, whatever state it is in, and then the record itself.
 
+    One that another process has just removed is fine.
+
     Raises:
         ExceptionGroup: with the error of each step that failed.
     """
     deployment = record.id
-    with store.locked(record, events):
-        errors = _attempt_all(
-            events,
-            (
-                ("stop processes", lambda: _stop_processes(deployment)),
-                ("remove containers and networks", lambda: _clear_docker(deployment, store.root)),
-                ("stop IPAM driver", lambda: _stop_ipam(deployment)),
-                ("remove routers", lambda: _remove_routers(deployment)),
-                ("remove links", lambda: links.await_links_gone(deployment)),
-            ),
-        )
-        if errors:
-            raise ExceptionGroup(f"deployment {record.name!r} could not be removed whole", errors)
-        store.forget(deployment)
+    tenants = _tenants(store, record)
+    try:
+        with store.locked(record, events):
+            errors = _attempt_all(
+                events,
+                (
+                    ("stop processes", lambda: _stop_processes(deployment)),
+                    (
+                        "remove containers and networks",
+                        lambda: _clear_docker(store, record, events),
+                    ),
+                    ("stop IPAM driver", lambda: _stop_ipam(deployment)),
+                    ("remove routers", lambda: _remove_routers(deployment, tenants)),
+                    ("remove links", lambda: _remove_links(deployment, tenants)),
+                    ("look again", lambda: _look_again(deployment)),
+                ),
+            )
+            if errors:
+                message = f"deployment {record.name!r} could not be removed whole"
+                raise ExceptionGroup(message, errors)
+            store.forget(deployment)
+    except RemovedError:
+        events.note("removed", f"another command has just removed {record.name!r}")
 
 
 def stop_shared(store: Store, events: Events) -> None:
-    """Stop a Docker daemon that we started, once no deployment and no container needs it."""
-    if not store.all() and dockerd.is_ours():
-        with events.step("stop dockerd"):
-            dockerd.stop_ours()
+    """Undo what deployments share, once none is left: a Docker daemon of ours, a mount, a folder.
+
+    Nothing happens while another process makes a deployment, wherever that is recorded.
+    """
+    if store.all():
+        return
+    with hostlock.held_if_free(hostlock.IN_USE) as is_free:
+        if is_free:
+            if dockerd.is_ours():
+                with events.step("stop dockerd"):
+                    dockerd.stop_ours()
+            dockerd.remove_traces()
+            namespace.remove_mount()
+    store.close()
+
+
+def _tenants(store: Store, record: Record) -> dict[str, int] | None:
+    """Return the recorded tenants' names and numbers, None when the record cannot be read."""
+    try:
+        topology = recorded_topology(store, record)
+    except (TestbedError, OSError):  # of another version of ours, or removed meanwhile
+        return None
+    return {name: index for index, name, _ in topology.numbered()}
 
 
 def _attempt_all(
@@ -62,19 +98,15 @@ def _attempt_all(
     return errors
 
 
-def _ipam_owner(deployment: DeploymentId) -> str:
-    return f"{deployment}/ipam"
-
-
 def _stop_processes(deployment: DeploymentId) -> None:
     """Stop the VM and the guest channel; Docker still needs the IPAM driver."""
-    keep = set(process.owned(_ipam_owner(deployment)))
+    keep = set(process.owned(ipam_owner(deployment)))
     _stop_all(set(process.owned(f"{deployment}/")) - keep)
 
 
 def _stop_ipam(deployment: DeploymentId) -> None:
-    _stop_all(set(process.owned(_ipam_owner(deployment))))
-    ipam.socket_of(ipam_driver(deployment)).unlink(missing_ok=True)
+    _stop_all(set(process.owned(ipam_owner(deployment))))
+    ipam.remove_sockets(ipam_driver(deployment))
 
 
 def _stop_all(pids: set[int]) -> None:
@@ -82,18 +114,41 @@ def _stop_all(pids: set[int]) -> None:
         list(pool.map(process.stop, pids))
 
 
-def _clear_docker(deployment: DeploymentId, root: Path) -> None:
+def _clear_docker(store: Store, record: Record, events: Events) -> None:
     """Remove containers and networks; starts the daemon and the IPAM driver if it must."""
+    deployment, root = record.id, store.root
     client = dockerd.connect()
     if client is None:
         if not dockerd.may_hold_state():
             return
-        client = dockerd.ensure(Events(), root / "dockerd.log")
+        ensure_drivers(store, record)
+        client = dockerd.ensure(events, root / "dockerd.log")
+    _remove_all(client, deployment, root)
+
+
+def _remove_all(client: docker.DockerClient, deployment: DeploymentId, root: Path) -> None:
     containers.remove_containers(client, deployment)
     if containers.count_networks(client, deployment):
-        ipam.ensure_running(ipam_driver(deployment), _ipam_owner(deployment), root / deployment)
+        ensure_driver(deployment, root)
         containers.remove_networks(client, deployment)
 
 
-def _remove_routers(deployment: DeploymentId) -> None:
-    namespace.delete_all(links.namespaces_of(deployment))
+def _remove_routers(deployment: DeploymentId, tenants: dict[str, int] | None) -> None:
+    namespace.delete_all(links.namespaces_of(deployment, tenants))
+
+
+def _remove_links(deployment: DeploymentId, tenants: dict[str, int] | None) -> None:
+    links.await_links_gone(deployment, None if tenants is None else frozenset(tenants.values()))
+
+
+def _look_again(deployment: DeploymentId) -> None:
+    """Look for what Docker finished meanwhile: it goes on with requests of a killed `up`.
+
+    No network of ours is left for a container to start on, and no link for a network.
+    """
+    client = dockerd.connect()
+    for _ in range(_PASSES if client is not None else 0):
+        found = containers.remove_containers(client, deployment)
+        if not found and not containers.count_networks(client, deployment):
+            return
+        containers.remove_networks(client, deployment)

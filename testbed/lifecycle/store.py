@@ -12,12 +12,14 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from testbed.deadline import Deadline, wait_for
+from testbed.drivers import hostlock, process
 from testbed.errors import PreflightError, TestbedError
 from testbed.events import Events
 from testbed.plan.names import ID_ALPHABET, ID_LENGTH, parse_deployment_id
@@ -27,6 +29,7 @@ DEFAULT_STATE = Path("/var/lib/testbed")
 DEFAULT_CACHE = Path("/var/cache/testbed")
 
 _RECORD, _TOPOLOGY, _LOCK = "record.json", "topology.yaml", "lock"
+_NEW, _GONE, _NAMING = ".new", ".gone", ".naming.lock"
 _FORMAT = 1
 
 
@@ -38,6 +41,10 @@ def state_root() -> Path:
 def cache_root() -> Path:
     """Return where built images are kept: $TESTBED_CACHE, or /var/cache/testbed."""
     return Path(os.environ.get("TESTBED_CACHE") or DEFAULT_CACHE)
+
+
+class RemovedError(TestbedError):
+    """The deployment was removed by another process while we waited for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +72,40 @@ class Store:
         """Return the deployment's own copy of its topology."""
         return self.folder(deployment) / _TOPOLOGY
 
-    def create(self, name: str, source: Path) -> Record:
-        """Record a new deployment of the topology file `source`, before anything of it exists."""
+    @contextmanager
+    def naming(self) -> Iterator[None]:
+        """Keep others from recording a deployment: between the look for a name and its record."""
+        with hostlock.held(self.root / _NAMING):
+            yield
+
+    def create(
+        self, name: str, source: Path, marks: Mapping[str, str] = MappingProxyType({})
+    ) -> Record:
+        """Record a new deployment of the topology file `source`, before anything of it exists.
+
+        `marks` are further files of its folder, there from the beginning like the record itself.
+        """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         text = source.read_bytes()
         while True:
             chosen = "".join(secrets.choice(ID_ALPHABET) for _ in range(ID_LENGTH))
             record = Record(DeploymentId(chosen), name, str(source.resolve()), time.time())
             try:
-                self._write(record, text)
+                self._write(record, text, marks)
             except FileExistsError:  # another process drew the same id
                 continue
             return record
 
-    def _write(self, record: Record, topology: bytes) -> None:
+    def _write(self, record: Record, topology: bytes, marks: Mapping[str, str]) -> None:
         """Make the folder whole under another name first: a kill leaves no half record."""
         folder = self.folder(record.id)
-        beside = self.root / f".new-{record.id}-{os.getpid()}"
+        beside = self.root / f"{_NEW}-{record.id}-{os.getpid()}-{process.started_at(os.getpid())}"
         beside.mkdir(mode=0o700)
         (beside / _TOPOLOGY).write_bytes(topology)
         (beside / _RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n")
         (beside / _LOCK).touch()
+        for mark, text in marks.items():
+            (beside / mark).write_text(text)
         if folder.exists():
             shutil.rmtree(beside)
             raise FileExistsError(folder)
@@ -105,11 +125,11 @@ class Store:
             try:
                 fields = json.loads(path.read_text())
                 identity = parse_deployment_id(fields["id"])
-            except (OSError, ValueError, KeyError, TestbedError):
+                known = {key: fields[key] for key in ("name", "source", "created_s", "format")}
+            except (OSError, ValueError, KeyError, TypeError, TestbedError):
                 continue  # removed meanwhile, or a folder that is not ours
-            if identity == path.parent.name:
-                known = ("name", "source", "created_s", "format")
-                records.append(Record(id=identity, **{key: fields[key] for key in known}))
+            if identity == path.parent.name and known["format"] == _FORMAT:
+                records.append(Record(id=identity, **known))
         return tuple(sorted(records, key=lambda record: record.created_s))
 
     def find(self, name: str) -> Record | None:
@@ -142,39 +162,41 @@ class Store:
     def forget(self, deployment: DeploymentId) -> None:
         """Remove the record and files of a deployment, when nothing else of it is left.
 
-        The record goes last: while it is there, the next `down` can go on.
+        The record goes at one stroke: until then the next `down` can go on.
         """
-        folder = self.folder(deployment)
-        if not folder.is_dir():
+        gone = self.root / f"{_GONE}-{deployment}"
+        try:
+            self.folder(deployment).rename(gone)
+        except FileNotFoundError:
             return
-        for entry in folder.iterdir():
-            if entry.name in {_RECORD, _LOCK}:
-                continue
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
-        shutil.rmtree(folder)
+        shutil.rmtree(gone, ignore_errors=True)  # a sweep may be at it too, or come for the rest
 
     def sweep(self) -> None:
-        """Remove half-written records that a kill left behind."""
-        for path in self.root.glob(".new-*"):
-            pid = path.name.rpartition("-")[2]
-            if not (Path("/proc") / pid).exists():
+        """Remove half-written records and half-removed folders that a kill left behind."""
+        for path in self.root.glob(f"{_NEW}-*-*-*"):
+            pid, started = path.name.split("-")[-2:]
+            if not started.isdigit() or process.started_at(int(pid)) != int(started):
                 shutil.rmtree(path, ignore_errors=True)
+        for path in self.root.glob(f"{_GONE}-*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove the folder of records if it is the default one, which we made, and empty."""
+        if self.root == DEFAULT_STATE and self.root.is_dir() and not any(self.root.iterdir()):
+            self.root.rmdir()
 
     @contextmanager
     def locked(self, record: Record, events: Events, *, limit_s: float = 600) -> Iterator[None]:
         """Hold the deployment's lock: one `up` or `down` of it at a time. Dies with the process.
 
         Raises:
-            TestbedError: when the deployment was removed while we waited.
+            RemovedError: when the deployment was removed while we waited.
         """
         path = self.folder(record.id) / _LOCK
         try:
             handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError as error:
-            raise TestbedError(f"deployment {record.name!r} has just been removed") from error
+            raise RemovedError(f"deployment {record.name!r} has just been removed") from error
         try:
             if not _try_lock(handle):
                 events.note("wait", f"another command is at work on {record.name!r}")
@@ -182,7 +204,7 @@ class Store:
                     lambda: _try_lock(handle), Deadline.after(limit_s), what="the deployment's lock"
                 )
             if not path.exists():
-                raise TestbedError(f"deployment {record.name!r} has just been removed")
+                raise RemovedError(f"deployment {record.name!r} has just been removed")
             yield
         finally:
             os.close(handle)

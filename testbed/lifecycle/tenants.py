@@ -8,7 +8,7 @@ from typing import Any
 import docker
 
 from testbed.deadline import Deadline, NotYet, wait_for
-from testbed.drivers import containers
+from testbed.drivers import containers, links
 from testbed.drivers.containers import Recipe
 from testbed.errors import TestbedError
 from testbed.events import Events
@@ -22,6 +22,8 @@ from testbed.plan.services import (
 )
 
 _HEALTH_LIMIT_S = 60
+_AGAIN_LIMIT_S = 15
+_ANSWER_LIMIT_S = 10
 
 
 def ensure_tenant(
@@ -32,21 +34,46 @@ def ensure_tenant(
     events: Events,
 ) -> None:
     """Make what is missing of the tenant's network and containers, and wait for their health."""
-    containers.ensure_network(client, plan, tenant)
-    for container in tenant.containers:
+    link = links.link_number(tenant)
+    containers.ensure_network(client, plan, tenant, link)
+
+    def ensure(container: ContainerPlan) -> bool:
         recipe = Recipe(
             image=images[container.role],
             files=service_files(tenant, container),
             host=_host_options(tenant, container),
+            link=link,
         )
-        made = containers.ensure_container(client, plan, tenant, container, recipe)
-        if not made:
-            events.note(f"{container.role} runs", tenant=tenant.name)
+        return containers.ensure_container(client, plan, tenant, container, recipe)
+
+    made = {container.name: ensure(container) for container in tenant.containers}
     for container in tenant.containers:
+        if not made[container.name]:
+            events.note(f"{container.role} runs", tenant=tenant.name)
+            if _is_well(client, tenant, container):
+                continue
+            events.note(f"{container.role} is made anew", tenant=tenant.name)
+            containers.remove_container(client, plan.deployment, container.name)
+            ensure(container)
         await_health(client, tenant, container)
 
 
-def await_health(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan) -> None:
+def _is_well(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan) -> bool:
+    """Whether a container that ran already answers; one just started by a killed `up` may yet."""
+    try:
+        await_health(client, tenant, container, limit_s=_AGAIN_LIMIT_S)
+    except TestbedError:
+        return False
+    return True
+
+
+def await_health(
+    client: docker.DockerClient,
+    tenant: TenantPlan,
+    container: ContainerPlan,
+    *,
+    limit_s: float = _HEALTH_LIMIT_S,
+) -> None:
     """Ask the service its question until it answers as it should.
 
     Raises:
@@ -63,7 +90,7 @@ def await_health(client: docker.DockerClient, tenant: TenantPlan, container: Con
 
     what = f"tenant {tenant.name!r}: {container.role} answers"
     try:
-        wait_for(healthy, Deadline.after(_HEALTH_LIMIT_S), what=what)
+        wait_for(healthy, Deadline.after(limit_s), what=what)
     except TestbedError as error:
         tail = containers.read_log(client, container.name, tail=5)
         raise TestbedError(
@@ -74,7 +101,9 @@ def await_health(client: docker.DockerClient, tenant: TenantPlan, container: Con
 def ask(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan) -> str:
     """Ask the service once; return an empty string when it is healthy, else what is wrong."""
     question = service_question(tenant, container)
-    answer = containers.run_in(client, container.name, question.argv)
+    # A service that is stuck takes the connection and never answers: no client of its would end.
+    argv = ("timeout", "--signal=KILL", str(_ANSWER_LIMIT_S), *question.argv)
+    answer = containers.run_in(client, container.name, argv)
     if answer.exit_code == 0 and question.answer in answer.output:
         return ""
     return f"`{' '.join(question.argv)}` exited {answer.exit_code}: {answer.output.strip()[-300:]}"

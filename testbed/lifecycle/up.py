@@ -7,19 +7,22 @@ and its daemon, and the tenants' images, links and services. They meet at the da
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import docker
 
-from testbed.drivers import containers, dockerd, images, ipam, links
+from testbed.drivers import containers, dockerd, hostlock, images, links
 from testbed.errors import PreflightError, TestbedError
 from testbed.events import Events
 from testbed.lifecycle import capacity, daemon, lease, preflight
 from testbed.lifecycle.deployment import Deployment, open_deployment, recorded_topology
 from testbed.lifecycle.down import remove_deployment
-from testbed.lifecycle.store import Record, Store, cache_root
+from testbed.lifecycle.plugins import ensure_drivers
+from testbed.lifecycle.store import Record, RemovedError, Store, cache_root
 from testbed.lifecycle.tenants import ensure_tenant
 from testbed.model.load import load_topology
 from testbed.model.topology import Topology
@@ -28,12 +31,29 @@ from testbed.plan.resources import Role, TenantPlan, VmPlan
 from testbed.sut.protocol import Sut
 
 _TENANTS_AT_ONCE = 4
+_STOP_LIMIT_S = 120
 
 
-def bring_up(store: Store, topology_file: Path, events: Events, *, name: str = "") -> Deployment:
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    name: str
+    topology: Topology
+    path: Path
+    marks: Mapping[str, str]
+
+
+def bring_up(
+    store: Store,
+    topology_file: Path,
+    events: Events,
+    *,
+    name: str = "",
+    marks: Mapping[str, str] | None = None,
+) -> Deployment:
     """Bring the topology up under `name` (the topology's own unless given), or repair it.
 
-    A deployment of that name whose topology was another is removed first.
+    A deployment of that name whose topology was another is removed first. `marks` are files for
+    the folder of a deployment that is new.
 
     Raises:
         TopologyError: when the file is wrong; nothing was made then.
@@ -41,18 +61,20 @@ def bring_up(store: Store, topology_file: Path, events: Events, *, name: str = "
         TestbedError: when a step failed; what was made is repaired by the next call.
     """
     topology = load_topology(topology_file)
+    wanted = _Wanted(name or topology.name, topology, topology_file, marks or {})
     preflight.require(store.root, cache_root())
     store.sweep()
-    record = _record(store, topology, topology_file, name or topology.name, events)
-    with store.locked(record, events):
-        deployment = open_deployment(store, record)
-        try:
-            _check_budget(deployment, events)
-        except PreflightError:
-            store.forget(record.id)  # nothing of it was made
-            raise
-        _converge(deployment, events)
-    return deployment
+    with hostlock.held(hostlock.IN_USE, shared=True, limit_s=_STOP_LIMIT_S):
+        while True:
+            record = _record(store, wanted, events)
+            try:
+                with store.locked(record, events):
+                    deployment = open_deployment(store, record)
+                    _refuse_what_does_not_fit(store, deployment, events)
+                    _converge(deployment, events)
+            except RemovedError:
+                continue  # by a `down` that was there first
+            return deployment
 
 
 def repair(store: Store, deployment: Deployment, events: Events) -> None:
@@ -61,14 +83,29 @@ def repair(store: Store, deployment: Deployment, events: Events) -> None:
     Raises:
         TestbedError: when a step failed.
     """
-    with store.locked(deployment.record, events):
+    with (
+        hostlock.held(hostlock.IN_USE, shared=True, limit_s=_STOP_LIMIT_S),
+        store.locked(deployment.record, events),
+    ):
         _converge(deployment, events)
 
 
-def _record(store: Store, topology: Topology, path: Path, name: str, events: Events) -> Record:
-    found = store.find(name)
-    if found is not None:
-        if recorded_topology(store, found) == topology:
+def _refuse_what_does_not_fit(store: Store, deployment: Deployment, events: Events) -> None:
+    try:
+        _check_budget(deployment, events)
+    except PreflightError:
+        store.forget(deployment.record.id)  # nothing of it was made
+        raise
+
+
+def _record(store: Store, wanted: _Wanted, events: Events) -> Record:
+    name = wanted.name
+    while True:
+        with store.naming():
+            found = store.find(name)
+            if found is None:
+                return store.create(name, wanted.path, wanted.marks)
+        if _runs(store, found, wanted.topology):
             return found
         holders = lease.holders(store.folder(found.id))
         if holders:
@@ -78,13 +115,22 @@ def _record(store: Store, topology: Topology, path: Path, name: str, events: Eve
             )
         events.note("replace", f"deployment {name!r} ran another topology")
         remove_deployment(store, found, events)
-    return store.create(name, path)
+
+
+def _runs(store: Store, record: Record, topology: Topology) -> bool:
+    try:
+        return recorded_topology(store, record) == topology
+    except TestbedError:  # removed meanwhile, or recorded by another version of ours
+        return False
 
 
 def _converge(deployment: Deployment, events: Events) -> None:
     plan, sut = deployment.plan, deployment.sut()
     if isinstance(plan.sut.machine, VmPlan):
         links.ensure_tap(plan.sut.machine.tap)
+        if sut.is_running() and not links.has_carrier(plan.sut.machine.tap):
+            events.note("the tap was removed", "the SUT is plugged into the new one")
+            sut.stop()
     with ThreadPoolExecutor(3, thread_name_prefix="up") as pool:
         client = pool.submit(dockerd.ensure, events, deployment.folder.parent / "dockerd.log")
         built = pool.submit(_images, client, events)
@@ -142,8 +188,9 @@ def _start_services(
     events: Events,
 ) -> tuple[TenantPlan, ...]:
     """Start the services, or repair those that run where they start on lease; return whose."""
-    plan, docker_client = deployment.plan, client.result()
-    ipam.ensure_running(plan.ipam_driver, f"{plan.deployment}/ipam", deployment.folder)
+    plan = deployment.plan
+    ensure_drivers(Store(deployment.folder.parent), deployment.record)
+    docker_client = client.result()
     present = containers.tenants_with_any(docker_client, plan.deployment)
     for tenant in rewired:
         if tenant.name in present:

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from testbed.drivers import process
 from testbed.errors import InputError, TestbedError
 from testbed.lifecycle.bundle import read_bundle
 from testbed.lifecycle.lease import mark_changed
+from testbed.lifecycle.session import controller_of
 from testbed.pytest_plugin import failure
 from testbed.pytest_plugin.fixtures import (
     LEASED,
@@ -91,6 +93,8 @@ def pytest_configure(config: pytest.Config) -> None:
     told: dict[str, Any] | None = getattr(config, "workerinput", {}).get(_SHARED)
     if told is not None:
         shared, worker = Shared(**told), str(getattr(config, "workerinput")["workerid"])  # noqa: B009 - xdist adds it, mypy knows nothing of it
+        # A controller that is killed takes its workers along, and so their leases.
+        process.die_with(controller_of(shared.name))
     else:
         folder = config.rootpath / str(config.getoption("--artifacts"))
         seed_given = replayed.seed if replayed else config.getoption("--seed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import sys
 import time
@@ -41,7 +40,7 @@ class Shared:
         token = secrets.token_hex(6)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         chosen = secrets.randbelow(1 << 32) if seed is None else seed
-        return cls(f"{token} {os.getpid()}", str(artefacts / f"{stamp}-{token[:4]}"), chosen)
+        return cls(session.run_id(token), str(artefacts / f"{stamp}-{token[:4]}"), chosen)
 
 
 @dataclass(slots=True)

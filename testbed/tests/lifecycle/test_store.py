@@ -73,7 +73,7 @@ def test_forgotten_deployment_leaves_nothing(store: Store, source: Path) -> None
 
 def test_half_written_record_of_a_killed_process_is_swept(store: Store, source: Path) -> None:
     record = store.create("small", source)
-    left = store.root / ".new-abcdef-4194303"
+    left = store.root / ".new-abcdef-4194303-1"
     left.mkdir()
     store.sweep()
     assert not left.exists()
