@@ -7,7 +7,7 @@ does it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import docker
 
@@ -43,15 +43,24 @@ def restore_changed(
         return Changed(frozenset(), whole=False)
     with built.locked(deployment.folder / "restore", limit_s=_LIMIT_S):
         found = changed(deployment.folder)
-        mine = Changed(found.tenants & set(names), found.whole)
+        # With all, since repairing looks at every tenant: who leased them waits for this lock.
+        mine = found if found.whole else Changed(found.tenants & set(names), whole=False)
         if mine.whole:
             with events.step("restore what all tenants share"):
+                remove_routers(deployment, mine.tenants)
                 repair(store, deployment, events)
-        for name in sorted(mine.tenants):
-            with events.step("make anew after a change", tenant=name):
-                _make_anew(client, deployment, deployment.plan.tenant(name))
+        else:
+            for name in sorted(mine.tenants):
+                with events.step("make anew after a change", tenant=name):
+                    _make_anew(client, deployment, deployment.plan.tenant(name))
         mark_restored(deployment.folder, mine)
     return mine
+
+
+def remove_routers(deployment: Deployment, tenants: Collection[str]) -> None:
+    """Remove the routers of `tenants`: without its router, `up` makes all of a tenant anew."""
+    for name in tenants:
+        namespace.delete(deployment.plan.tenant(name).router.netns)
 
 
 def _make_anew(client: docker.DockerClient, deployment: Deployment, tenant: TenantPlan) -> None:
