@@ -169,9 +169,18 @@ class Capture:
             except BlockingIOError:
                 return seen
             kind = struct.unpack_from("!H", frame, 12)[0]
-            is_discovery = kind == 0x86DD and frame[20] in (0, 58) and frame[54] in range(130, 144)
-            if where[2] != socket.PACKET_OUTGOING and kind in (0x800, 0x86DD) and not is_discovery:
+            if kind == 0x86DD and _is_link_talk(frame[14:]):
+                continue
+            if where[2] != socket.PACKET_OUTGOING and kind in (0x800, 0x86DD):
                 seen.append(frame[14:])
+
+
+def _is_link_talk(packet: bytes) -> bool:
+    """Whether an IPv6 packet is of neighbour or group discovery; the latter's has an option."""
+    protocol, start = packet[6], 40
+    if protocol == 0:
+        protocol, start = packet[40], 48
+    return protocol == 58 and 130 <= packet[start] <= 143
 
 
 def send_frame(tenant: int, packet: bytes, *, source_mac: str | None = None) -> None:
