@@ -50,5 +50,8 @@ conformance: setup ## Run the FIB extensions' conformance suite and write docs/c
 	@mv docs/conformance.md.new docs/conformance.md
 	@$(VENV)/bin/testbed down bare
 
+bench: setup ## What the designs cost, side by side, into docs/bench (QUICK=1: 5 minutes, LONG=1: more)
+	$(PY) -m testbed.bench
+
 clean: testbed-down ## The same, and the caches of built images too
 	@$(VENV)/bin/testbed clean --cache

@@ -1,0 +1,1 @@
+"""What the designs cost, measured side by side: `make bench`."""

@@ -1,0 +1,272 @@
+/* Serves and loads a server address per tenant: connections, requests, datagrams; times system calls.
+ *
+ *   load serve PORT [NAMESPACE...]   one thread for all, or one thread and listener a namespace
+ *   load conn|req|udp TENANTS PORT SECONDS   from 192.168.0.1, to random tenants, one at a time
+ *   load ops COUNT                   nanoseconds of socket() with close(), and of accept()
+ *
+ * Tenant k's server address is 10.64.0.1 + 8 (k - 1). Results are one JSON object.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MESSAGE 8
+#define MOST 2000000
+#define HELD 500
+
+static int port;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static struct sockaddr_in name_of(const char *address, int number)
+{
+	struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(number)};
+
+	inet_pton(AF_INET, address, &name.sin_addr);
+	return name;
+}
+
+static struct sockaddr_in server_of(int tenant)
+{
+	struct sockaddr_in name = name_of("10.64.0.1", port);
+
+	name.sin_addr.s_addr = htonl(ntohl(name.sin_addr.s_addr) + 8 * tenant);
+	return name;
+}
+
+static int listener(int kind)
+{
+	struct sockaddr_in any = name_of("0.0.0.0", port);
+	int one = 1, made = socket(AF_INET, kind | SOCK_NONBLOCK, 0);
+
+	setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (kind == SOCK_DGRAM)
+		setsockopt(made, IPPROTO_IP, IP_PKTINFO, &one, sizeof(one));
+	if (bind(made, (void *)&any, sizeof(any)))
+		die("bind");
+	if (kind == SOCK_STREAM && listen(made, 4096))
+		die("listen");
+	return made;
+}
+
+/* Answer a datagram from the address it was sent to. */
+static void answer_datagram(int from)
+{
+	char data[64], control[128];
+	struct sockaddr_in peer;
+	struct iovec io = {data, sizeof(data)};
+	struct msghdr message = {&peer, sizeof(peer), &io, 1, control, sizeof(control), 0};
+	ssize_t size = recvmsg(from, &message, 0);
+	struct cmsghdr *c;
+	struct in_pktinfo *info;
+
+	if (size < 0)
+		return;
+	io.iov_len = size;
+	for (c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c))
+		if (c->cmsg_type == IP_PKTINFO) {
+			info = (void *)CMSG_DATA(c);
+			info->ipi_spec_dst = info->ipi_addr;
+			/* A VRF is left by the device that it was entered by; elsewhere routes decide. */
+			if (!getenv("LOAD_KEEP_DEVICE"))
+				info->ipi_ifindex = 0;
+		}
+	if (sendmsg(from, &message, 0) < 0)
+		perror("sendmsg");
+}
+
+static void *serve(void *space)
+{
+	struct epoll_event events[64], event = {.events = EPOLLIN};
+	int tcp, udp, loop = epoll_create1(0), count, i, taken;
+	char data[64];
+	ssize_t size;
+
+	if (space) {
+		int handle = open(space, O_RDONLY);
+
+		if (handle < 0 || setns(handle, CLONE_NEWNET))
+			die(space);
+		close(handle);
+	}
+	tcp = listener(SOCK_STREAM);
+	udp = listener(SOCK_DGRAM);
+	event.data.fd = tcp;
+	epoll_ctl(loop, EPOLL_CTL_ADD, tcp, &event);
+	event.data.fd = udp;
+	epoll_ctl(loop, EPOLL_CTL_ADD, udp, &event);
+	for (;;) {
+		count = epoll_wait(loop, events, 64, -1);
+		for (i = 0; i < count; i++) {
+			int ready = events[i].data.fd;
+
+			if (ready == tcp) {
+				taken = accept4(tcp, NULL, NULL, SOCK_NONBLOCK);
+				if (taken < 0)
+					continue;
+				event.data.fd = taken;
+				epoll_ctl(loop, EPOLL_CTL_ADD, taken, &event);
+			} else if (ready == udp) {
+				answer_datagram(udp);
+			} else {
+				size = recv(ready, data, sizeof(data), 0);
+				if (size <= 0)
+					close(ready);
+				else if (send(ready, data, size, MSG_NOSIGNAL) < 0)
+					close(ready);
+			}
+		}
+	}
+	return NULL;
+}
+
+static int serve_all(int count, char **spaces)
+{
+	pthread_attr_t small;
+	pthread_t thread;
+	int i;
+
+	pthread_attr_init(&small);
+	pthread_attr_setstacksize(&small, 64 << 10);
+	for (i = 0; i < count; i++)
+		if (pthread_create(&thread, &small, serve, spaces[i]))
+			die("pthread_create");
+	if (count)
+		pause();
+	serve(NULL);
+	return 0;
+}
+
+static int opened(int kind, int tenant)
+{
+	struct sockaddr_in client = name_of("192.168.0.1", 0), server = server_of(tenant);
+	struct timeval limit = {5, 0};
+	int one = 1, made = socket(AF_INET, kind, 0);
+
+	setsockopt(made, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	setsockopt(made, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	setsockopt(made, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	if (kind == SOCK_STREAM)
+		setsockopt(made, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	if (bind(made, (void *)&client, sizeof(client)))
+		die("bind client");
+	if (connect(made, (void *)&server, sizeof(server))) {
+		fprintf(stderr, "tenant %d: ", tenant + 1);
+		die("connect");
+	}
+	return made;
+}
+
+static void round_trip(int over, int tenant)
+{
+	char data[MESSAGE] = "request";
+
+	if (send(over, data, MESSAGE, 0) != MESSAGE || recv(over, data, MESSAGE, 0) != MESSAGE) {
+		fprintf(stderr, "tenant %d: ", tenant + 1);
+		die("round trip");
+	}
+}
+
+/* Close by a reset: no TIME_WAIT, so that ports do not run out. */
+static void drop(int made)
+{
+	struct linger none = {1, 0};
+
+	setsockopt(made, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+	close(made);
+}
+
+static int by_value(const void *a, const void *b)
+{
+	float x = *(const float *)a, y = *(const float *)b;
+
+	return (x > y) - (x < y);
+}
+
+static int run(char kind, int tenants, double seconds)
+{
+	static float took[MOST];
+	int held[HELD], whose[HELD], slots = tenants < HELD ? tenants : HELD, count = 0, i;
+	double start, end, begun;
+
+	for (i = 0; kind != 'c' && i < slots; i++) {
+		whose[i] = (long)i * tenants / slots;
+		held[i] = opened(kind == 'u' ? SOCK_DGRAM : SOCK_STREAM, whose[i]);
+		round_trip(held[i], whose[i]);
+	}
+	srandom(1);
+	start = now();
+	end = start + seconds;
+	while ((begun = now()) < end && count < MOST) {
+		i = random() % (kind == 'c' ? tenants : slots);
+		if (kind == 'c') {
+			int made = opened(SOCK_STREAM, i);
+
+			round_trip(made, i);
+			drop(made);
+		} else {
+			round_trip(held[i], whose[i]);
+		}
+		took[count++] = (now() - begun) * 1e6;
+	}
+	seconds = now() - start;
+	qsort(took, count, sizeof(*took), by_value);
+	printf("{\"count\": %d, \"per_s\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f}\n", count,
+	       count / seconds, took[count / 2], took[(int)(count * 0.99)]);
+	return 0;
+}
+
+static int operations(int count)
+{
+	double start = now();
+	int i;
+
+	for (i = 0; i < count; i++)
+		close(socket(AF_INET, SOCK_DGRAM, 0));
+	printf("{\"socket_ns\": %.0f}\n", (now() - start) / count * 1e9);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit files = {65536, 65536};
+
+	setrlimit(RLIMIT_NOFILE, &files);
+	if (argc >= 3 && !strcmp(argv[1], "serve")) {
+		port = atoi(argv[2]);
+		return serve_all(argc - 3, argv + 3);
+	}
+	if (argc == 3 && !strcmp(argv[1], "ops"))
+		return operations(atoi(argv[2]));
+	if (argc == 5) {
+		port = atoi(argv[3]);
+		return run(argv[1][0], atoi(argv[2]), atof(argv[4]));
+	}
+	fprintf(stderr, "usage: see load.c\n");
+	return 2;
+}

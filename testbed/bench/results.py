@@ -1,0 +1,177 @@
+"""Turns measurements into ratios with their spread, a table and a picture.
+
+Variants were measured in turn, so a ratio is taken within a round and only then summed up: what the
+machine did meanwhile met both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+Measurement = Mapping[str, Any]
+
+REFERENCE = "fib"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Something that was measured of each variant."""
+
+    title: str
+    of: Callable[[Measurement], float]
+    unit: str
+
+
+QUANTITIES = (
+    Quantity("time to add a tenant", lambda m: m["add_s"] / m["tenants"] * 1000, "ms"),
+    Quantity("memory a tenant", lambda m: m["memory_kib"] / m["tenants"], "KiB"),
+    Quantity("connections", lambda m: m["conn"]["per_s"], "/s"),
+    Quantity("connection, median", lambda m: m["conn"]["p50_us"] / 1000, "ms"),
+    Quantity("connection, 99 %", lambda m: m["conn"]["p99_us"] / 1000, "ms"),
+    Quantity("requests on live connections", lambda m: m["req"]["per_s"], "/s"),
+    Quantity("UDP round trips", lambda m: m["udp"]["per_s"], "/s"),
+    Quantity("threads", lambda m: m["threads"], ""),
+    Quantity("listening sockets", lambda m: m["listeners"], ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """The median of some figures, with the least and the largest."""
+
+    middle: float
+    least: float
+    most: float
+
+    @classmethod
+    def of(cls, figures: Sequence[float]) -> Sum:
+        """Sum up `figures`, of which there is at least one."""
+        return cls(median(figures), min(figures), max(figures))
+
+    def __str__(self) -> str:
+        if self.least == self.most:
+            return _short(self.middle)
+        return f"{_short(self.middle)} ({_short(self.least)} to {_short(self.most)})"
+
+
+def _short(figure: float) -> str:
+    return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
+
+
+def figures(
+    measured: Iterable[Measurement], quantity: Quantity, variant: str, tenants: int
+) -> dict[int, float]:
+    """Return the figure of each round."""
+    return {
+        m["round"]: quantity.of(m)
+        for m in measured
+        if m.get("variant") == variant and m["tenants"] == tenants and "error" not in m
+    }
+
+
+def ratios(mine: Mapping[int, float], reference: Mapping[int, float]) -> list[float]:
+    """Return `mine` over `reference`, round by round."""
+    return [mine[n] / reference[n] for n in mine if reference.get(n, 0) > 0]
+
+
+def table(measured: Sequence[Measurement]) -> list[str]:
+    """Return rows of Markdown: each quantity of each variant, absolute and against the extensions."""
+    rows = []
+    for tenants in sorted({m["tenants"] for m in measured if "tenants" in m}):
+        variants = list(
+            dict.fromkeys(m["variant"] for m in measured if m.get("tenants") == tenants)
+        )
+        rows += [
+            "",
+            f"### {tenants:,} tenants",
+            "",
+            f"| | {' | '.join(variants)} |",
+            "|---|" + "---|" * len(variants),
+        ]
+        for quantity in QUANTITIES:
+            reference = figures(measured, quantity, REFERENCE, tenants)
+            cells = [_cell(measured, quantity, name, tenants, reference) for name in variants]
+            unit = f", {quantity.unit}" if quantity.unit else ""
+            rows.append(f"| {quantity.title}{unit} | {' | '.join(cells)} |")
+    return rows
+
+
+def _cell(
+    measured: Sequence[Measurement],
+    quantity: Quantity,
+    variant: str,
+    tenants: int,
+    reference: Mapping[int, float],
+) -> str:
+    found = figures(measured, quantity, variant, tenants)
+    if not found:
+        return "failed"
+    text = str(Sum.of(list(found.values())))
+    against = ratios(found, reference)
+    if variant != REFERENCE and against:
+        text += f"; **{Sum.of(against)} x**"
+    return text
+
+
+def picture(measured: Sequence[Measurement], quantity: Quantity) -> str:
+    """Return an SVG: one line a variant, both axes logarithmic."""
+    points = {
+        name: [
+            (tenants, median(list(found.values())))
+            for tenants in sorted({m["tenants"] for m in measured if "tenants" in m})
+            if (found := figures(measured, quantity, name, tenants))
+            and median(list(found.values())) > 0
+        ]
+        for name in dict.fromkeys(m["variant"] for m in measured if "variant" in m)
+    }
+    return _svg(f"{quantity.title}{f' ({quantity.unit})' if quantity.unit else ''}", points)
+
+
+_COLOURS = ("#1b6ca8", "#c44536", "#3a7d44", "#7d5ba6")
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 340, 70, 290
+
+
+def _svg(title: str, points: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    from math import log10  # noqa: PLC0415 - for this picture alone
+
+    every = [point for line in points.values() for point in line]
+    if not every:
+        return ""
+    xs = [log10(x) for x, _ in every]
+    ys = [log10(y) for _, y in every]
+    low_x, high_x = min(xs), max(*xs, min(xs) + 0.1)
+    low_y, high_y = min(ys) - 0.1, max(ys) + 0.1
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        right = _LEFT + (log10(x) - low_x) / (high_x - low_x) * (_WIDTH - _LEFT - 90)
+        return right, _BOTTOM - (log10(y) - low_y) / (high_y - low_y) * (_BOTTOM - 40)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}">',
+        "<style>text { font: 12px sans-serif }</style>",
+        f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="white"/>',
+        f'<text x="{_LEFT}" y="20" font-size="14">{title}</text>',
+    ]
+    for x in sorted({x for x, _ in every}):
+        right, _ = place(x, 10**low_y)
+        parts.append(f'<text x="{right}" y="{_BOTTOM + 20}" text-anchor="middle">{x:,}</text>')
+    parts.append(f'<text x="{_LEFT}" y="{_BOTTOM + 40}">tenants</text>')
+    for y in (10**low_y, 10 ** ((low_y + high_y) / 2), 10**high_y):
+        _, down = place(every[0][0], y)
+        parts.append(f'<text x="{_LEFT - 8}" y="{down + 4}" text-anchor="end">{_short(y)}</text>')
+        parts.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH - 90}" y1="{down}" y2="{down}" stroke="#ddd"/>'
+        )
+    for (name, line), colour in zip(points.items(), _COLOURS, strict=False):
+        places = [place(x, y) for x, y in line]
+        if not places:
+            continue
+        path = " ".join(f"{right:.1f},{down:.1f}" for right, down in places)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{r:.1f}" cy="{d:.1f}" r="3" fill="{colour}"/>' for r, d in places]
+        right, down = places[-1]
+        parts.append(f'<text x="{right + 8:.1f}" y="{down + 4:.1f}" fill="{colour}">{name}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
