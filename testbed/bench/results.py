@@ -80,7 +80,8 @@ def ratios(mine: Mapping[int, float], reference: Mapping[int, float]) -> list[fl
 def table(measured: Sequence[Measurement]) -> list[str]:
     """Return rows of Markdown: each quantity of each variant, absolute and against the extensions."""
     rows = []
-    for tenants in sorted({m["tenants"] for m in measured if "tenants" in m}):
+    measured = [m for m in measured if "variant" in m]
+    for tenants in sorted({m["tenants"] for m in measured}):
         variants = list(
             dict.fromkeys(m["variant"] for m in measured if m.get("tenants") == tenants)
         )
@@ -118,14 +119,15 @@ def _cell(
 
 def picture(measured: Sequence[Measurement], quantity: Quantity) -> str:
     """Return an SVG: one line a variant, both axes logarithmic."""
+    measured = [m for m in measured if "variant" in m]
     points = {
         name: [
             (tenants, median(list(found.values())))
-            for tenants in sorted({m["tenants"] for m in measured if "tenants" in m})
+            for tenants in sorted({m["tenants"] for m in measured})
             if (found := figures(measured, quantity, name, tenants))
             and median(list(found.values())) > 0
         ]
-        for name in dict.fromkeys(m["variant"] for m in measured if "variant" in m)
+        for name in dict.fromkeys(m["variant"] for m in measured)
     }
     return _svg(f"{quantity.title}{f' ({quantity.unit})' if quantity.unit else ''}", points)
 
