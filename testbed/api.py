@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.errors import GuestError, ResourceError, TestbedError, WaitTimeoutError
+from testbed.events import Event, Phase
+from testbed.lifecycle.inventory import Inventory, Item
+from testbed.lifecycle.privatehost import Command, PrivateHost, private_host
 from testbed.plan.fib import fib_of, lookup
 from testbed.plan.resources import FibId, Method, Plan, Role, TenantPlan
 from testbed.plan.services import user_dn
@@ -41,22 +44,28 @@ __all__ = [
     "Capture",
     "Cell",
     "Client",
+    "Command",
     "Connected",
     "Conversation",
     "Deadline",
     "Direction",
     "Echo",
+    "Event",
     "FibId",
     "Frame",
     "GuestError",
     "Held",
+    "Inventory",
+    "Item",
     "Leak",
     "Lookup",
     "Matrix",
     "Method",
     "NotYet",
+    "Phase",
     "Plan",
     "Player",
+    "PrivateHost",
     "Protocol",
     "Reached",
     "Reply",
@@ -85,6 +94,7 @@ __all__ = [
     "new_nonce",
     "ping",
     "present_ticket",
+    "private_host",
     "resolve",
     "route_to",
     "service_token",

@@ -96,14 +96,23 @@ def print_ready(console: Console, ready: Ready) -> None:
 
 
 def take_down(events: Events, *, name: str, everything: bool) -> None:
-    """Remove one deployment or all of them, and a Docker daemon of ours that nobody needs."""
+    """Remove one deployment or all of them, and a Docker daemon of ours that nobody needs.
+
+    One that is not there is fine: so a second `down` ends like the first.
+    """
     records = store()
     records.sweep()
-    if not everything and not name and not records.all():
-        events.note("nothing to remove", "no deployment is recorded")
-    chosen = (
-        records.all() if everything or (not name and not records.all()) else (records.get(name),)
-    )
+    known = records.all()
+    if everything or not known:
+        chosen = known
+    elif name:
+        found = records.find(name)
+        chosen = () if found is None else (found,)
+    else:
+        chosen = (records.get(),)
+    if not chosen:
+        there_are = ", ".join(record.name for record in known) or "none is recorded"
+        events.note("nothing to remove", f"deployments: {there_are}")
     errors: list[Exception] = []
     for record in chosen:
         try:

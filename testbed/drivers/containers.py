@@ -338,6 +338,19 @@ def tenants_with_any(client: docker.DockerClient, deployment: DeploymentId) -> f
     return frozenset(str(item["Labels"][TENANT_LABEL]) for item in (*networks, *found))
 
 
+def everything(client: docker.DockerClient) -> Iterator[tuple[str, str, str]]:
+    """Yield all that Docker holds, of anybody: kind, name, details. For inventories."""
+    with _explained("list what Docker holds"):
+        for one in client.api.containers(all=True):
+            yield "container", one["Names"][0].lstrip("/"), f"{one['State']} {one['Image']}"
+        for one in client.api.networks():
+            yield "network", one["Name"], f"{one['Driver']} {sorted((one['Labels'] or {}).items())}"
+        for one in client.api.volumes()["Volumes"] or ():
+            yield "volume", one["Name"], one["Driver"]
+        for one in client.api.images(all=True):
+            yield "image", one["Id"], " ".join(one["RepoTags"] or ())
+
+
 def remove_containers(
     client: docker.DockerClient, deployment: DeploymentId, *, tenant: str = ""
 ) -> int:

@@ -33,7 +33,7 @@ _RUN_FOLDERS = (Path("/run/docker"), Path("/run/containerd"))
 _CONTROL_GROUP = "docker"
 _BUILT_IN_NETWORKS = {"bridge", "host", "none"}
 _STARTING = hostlock.SHARED / "dockerd-start.lock"
-_ARGV = (
+ARGV = (
     "dockerd",
     "--bridge=none",
     "--iptables=false",
@@ -171,7 +171,7 @@ def _spawn(log: Path) -> int:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with hostlock.held(traces.LOCK):
         traces.note_missing((*_RUN_FOLDERS, *traces.control_groups(_CONTROL_GROUP)))
-    return process.spawn(_ARGV, owner=OWNER, log=log)
+    return process.spawn(ARGV, owner=OWNER, log=log)
 
 
 def _answering(pid: int, log: Path) -> docker.DockerClient:

@@ -114,6 +114,84 @@ def interact(
         signal.signal(signal.SIGINT, ours)
 
 
+class Talking:
+    """A command at work, alone in its session and process group: it dies with us.
+
+    Its output comes line by line; it may be ended at any moment, alone or with its group.
+    """
+
+    def __init__(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        self.argv = tuple(argv)
+        self._process = subprocess.Popen(
+            [*_DIE_WITH_US, str(os.getpid()), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**_plain_environment(), **env},
+        )
+
+    @property
+    def pid(self) -> int:
+        """The command's pid."""
+        return self._process.pid
+
+    def lines(self) -> Iterator[str]:
+        """Yield what the command prints, both streams as one, until it ends."""
+        if self._process.stdout is None:
+            raise ValueError("the command's output was closed")
+        for line in self._process.stdout:
+            yield line.decode(errors="replace")
+
+    def wait(self, *, timeout_s: float) -> int:
+        """Wait for the end and return the exit code, negative when a signal ended the command."""
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise ResourceError(f"`{_shown(self.argv)}` took over {timeout_s:g} s") from error
+
+    def kill(self) -> None:
+        """Kill it and wait for its end. Ended already is fine."""
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+def all_pids() -> tuple[int, ...]:
+    """Return every process there is in our PID namespace."""
+    return tuple(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+
+
+def command_line(pid: int) -> tuple[str, ...]:
+    """Return the arguments of process `pid`; none for a kernel thread or one that has ended."""
+    try:
+        text = (Path("/proc") / str(pid) / "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return ()
+    return tuple(part.decode(errors="replace") for part in text.split(b"\0")[:-1])
+
+
+def parent(pid: int) -> int:
+    """Return the parent of process `pid`, 0 when it has none here or has ended."""
+    try:
+        status = (Path("/proc") / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(status.rpartition(")")[2].split()[1])
+
+
+def children(pid: int) -> tuple[int, ...]:
+    """Return the processes that `pid` has started and that have not been reaped."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += map(int, task.read_text().split())
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return tuple(found)
+
+
 def _plain_environment() -> dict[str, str]:
     """Our environment without an owner mark: a child is owned only when said so."""
     return {name: value for name, value in os.environ.items() if name != OWNED}
@@ -182,6 +260,13 @@ def mark(pid: int) -> str:
         if variable.startswith(prefix):
             return variable.removeprefix(prefix).decode(errors="replace")
     return ""
+
+
+def has_variable(pid: int, name: str) -> bool:
+    """Whether process `pid` has the environment variable `name`."""
+    prefix = f"{name}=".encode()
+    variables = _environment(Path("/proc") / str(pid))
+    return any(variable.startswith(prefix) for variable in variables)
 
 
 def started_at(pid: int) -> int:

@@ -1,0 +1,1 @@
+"""`testbed` itself: killed at any moment, beside others, with parts of it lost."""

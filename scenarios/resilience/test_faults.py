@@ -1,0 +1,84 @@
+"""A part of a running deployment is lost: `status` says so, `up` repairs it and leaves the rest.
+
+Two faults, drawn by --seed, in every run; all of them with TESTBED_KILLS=all.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from scenarios.resilience.host import (
+    assert_as_before,
+    assert_well,
+    bring_up,
+    deployments,
+    take_down,
+)
+from testbed.api import PrivateHost, private_host
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done, in the shell of the private host, and what is expected of `status`."""
+
+    name: str
+    commands: str
+    told: str
+    keeps_vm: bool = True
+
+
+# $ID is the deployment's id; $IPAM and $QEMU are the pids of its processes.
+FAULTS = (
+    Fault("IPAM driver killed", "kill -KILL $IPAM", "ipam"),
+    Fault("QEMU killed", "kill -KILL $QEMU", "sut", keeps_vm=False),
+    Fault("QEMU hung", "kill -STOP $QEMU", "sut", keeps_vm=False),
+    Fault("service killed", "docker kill tb-$ID-alpha-dns", "dns"),
+    Fault("service removed", "docker rm -f tb-$ID-alpha-ldap", "ldap"),
+    Fault("service paused", "docker pause tb-$ID-alpha-ldap", "ldap"),
+    Fault("service hung", "docker exec tb-$ID-alpha-ldap pkill -STOP slapd", "ldap"),
+    Fault("router deleted", "ip netns delete tb-$ID-alpha", "link or router"),
+    Fault("uplink deleted", "ip -n tb-$ID-alpha link delete uplink", "link or router"),
+    Fault("tenant link deleted", "ip link delete tb${ID}t00001", "link or router"),
+    Fault("tap deleted", "ip link delete tb${ID}tap", "link or router", keeps_vm=False),
+    Fault("dockerd killed", "pkill -KILL -x dockerd", "dockerd"),
+    Fault("dockerd and IPAM killed", "pkill -KILL -x dockerd; kill -KILL $IPAM", "dockerd"),
+    Fault("dockerd and containerd killed", "pkill -KILL -x 'dockerd|containerd'", "dockerd"),
+)
+SAMPLE = 2
+
+
+def chosen(seed: int) -> tuple[Fault, ...]:
+    if os.environ.get("TESTBED_KILLS") == "all":
+        return FAULTS
+    return tuple(random.Random(seed).sample(FAULTS, SAMPLE))  # noqa: S311 - no secret
+
+
+def cause(host: PrivateHost, fault: Fault) -> None:
+    (deployment,) = deployments(host)
+    pids = {role: " ".join(map(str, host.pids(f"/{role}"))) for role in ("ipam", "qemu")}
+    settings = f"ID={deployment['id']}; IPAM='{pids['ipam']}'; QEMU='{pids['qemu']}'; "
+    host.run("sh", "-c", settings + fault.commands)
+
+
+@pytest.mark.timeout(600)
+def test_lost_part_is_told_and_repaired(seed: int) -> None:
+    with private_host() as host:
+        before = host.inventory()
+        bring_up(host)
+        for fault in chosen(seed):
+            qemu, found = host.pids("/qemu"), deployments(host)[0]["id"]
+            cause(host, fault)
+            status = host.testbed("status")
+            assert status.returncode == 1, f"{fault.name}: {status.stdout}"
+            assert fault.told in status.stdout, f"{fault.name}: {status.stdout}"
+            bring_up(host)
+            assert deployments(host)[0]["id"] == found, f"{fault.name}: not repaired in place"
+            if fault.keeps_vm:
+                assert host.pids("/qemu") == qemu, f"{fault.name}: the VM was not concerned"
+            assert_well(host)
+        take_down(host)
+        assert_as_before(host, before)

@@ -1,0 +1,150 @@
+"""A private host in namespaces: for what would disturb others, and for counting everything.
+
+Mounts, processes, network, /run and Docker's data are its own; the file system, the caches and the
+kernel are the host's. Nobody else is in there, so that an inventory of it is exact, a Docker daemon
+may be killed, and when it ends the kernel takes everything along. Run as a process,
+`python -m testbed.drivers.enclosure FOLDER` is its init: it mounts, then reaps.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+from testbed.deadline import Deadline, NotYet, wait_for
+from testbed.drivers import process
+from testbed.drivers.process import Finished, Talking
+from testbed.errors import ResourceError
+
+STATE = Path("/run/state")
+"""Where its deployments are recorded: outside the default place, which the host may use."""
+
+_READY = "ready"
+_START_LIMIT_S = 30
+_RUN_SIZE = "size=16g"  # nothing of it is taken before it is written
+_NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+class Enclosure:
+    """The private host whose Docker data are in `folder`; use as a context manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._init: Talking | None = None
+        self._pid = 0
+
+    def __enter__(self) -> Self:
+        """Start its init; what Docker kept of a former one is still there."""
+        (self._folder / "docker").mkdir(mode=0o711, parents=True, exist_ok=True)
+        (self._folder / _READY).unlink(missing_ok=True)
+        # fmt: off
+        argv = [
+            "unshare", *_NAMESPACES, "--fork", "--kill-child=KILL", "--mount-proc",
+            sys.executable, "-m", "testbed.drivers.enclosure", str(self._folder),
+        ]
+        # fmt: on
+        self._init = Talking(argv, {})
+        wait_for(self._is_ready, Deadline.after(_START_LIMIT_S), what="the private host")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End it with every process in it."""
+        if self._init is not None:
+            self._init.kill()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = 120,
+        check: bool = True,
+    ) -> Finished:
+        """Run `argv` inside; like `process.run`."""
+        command = self._entering(argv)
+        variables = {**self._variables(), **(env or {})}
+        return process.run(command, env=variables, timeout_s=timeout_s, check=check)
+
+    def start(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Talking:
+        """Start `argv` inside; `inside` tells its pid."""
+        return Talking(self._entering(argv), {**self._variables(), **(env or {})})
+
+    def inside(self, command: Talking) -> int:
+        """Return the pid, as seen from outside, of what `start` has started."""
+
+        def entered() -> int:
+            found = process.children(command.pid)
+            if not found:
+                raise NotYet("only nsenter")
+            return found[0]
+
+        return wait_for(entered, Deadline.after(10), what="the command's start")
+
+    def _entering(self, argv: Sequence[str]) -> list[str]:
+        return ["nsenter", f"--target={self._pid}", *_NAMESPACES, "--", *argv]
+
+    @staticmethod
+    def _variables() -> dict[str, str]:
+        return {"TESTBED_STATE": str(STATE), "HOME": "/run/home", "TMPDIR": "/run/tmp"}
+
+    def _is_ready(self) -> bool:
+        if self._init is None or not Path(f"/proc/{self._init.pid}").exists():
+            raise ResourceError("the private host ended at once")
+        for pid in process.children(self._init.pid):
+            self._pid = pid
+        if not (self._folder / _READY).exists():
+            raise NotYet("its init is not ready")
+        return bool(self._pid)
+
+
+def furnish(folder: Path) -> None:
+    """Mount what is private, from inside the new namespaces."""
+    mount = ["mount", "--no-mtab"]
+    process.run([*mount, "--make-rprivate", "/"])
+    _leave_mounts_below(Path("/run"))
+    control_groups = _CGROUPS.is_dir() and any(_CGROUPS.iterdir())
+    process.run([*mount, "-t", "tmpfs", "-o", f"mode=755,{_RUN_SIZE}", "run", "/run"])
+    for name in ("lock", "home", "tmp", "cgroup", STATE.name):
+        Path("/run", name).mkdir()
+    # Its own view of /sys/class/net; the control groups are the host's.
+    process.run([*mount, "--rbind", str(_CGROUPS), "/run/cgroup"])
+    process.run([*mount, "-t", "sysfs", "sysfs", "/sys"])
+    if control_groups:
+        process.run([*mount, "--rbind", "/run/cgroup", str(_CGROUPS)])
+    process.run(["umount", "--lazy", "/run/cgroup"])
+    Path("/run/cgroup").rmdir()
+    Path("/var/lib/docker").mkdir(mode=0o711, exist_ok=True)
+    process.run([*mount, "--bind", str(folder / "docker"), "/var/lib/docker"])
+    process.run(["ip", "link", "set", "lo", "up"])
+    (folder / _READY).touch()
+
+
+def _leave_mounts_below(top: Path) -> None:
+    """Unmount the host's mounts below `top` here: hidden ones would still be in the list."""
+    rows = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [Path(row.split()[4]) for row in rows]
+    # The nearest to the top take those below along.
+    for point in sorted(points):
+        if top in point.parents and point.is_mount():
+            process.run(["umount", "--recursive", "--lazy", str(point)], check=False)
+
+
+def _reap() -> None:
+    """Be the init: whoever loses its parent is reaped here."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            signal.sigwait({signal.SIGCHLD})
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    furnish(Path(sys.argv[1]))
+    _reap()
