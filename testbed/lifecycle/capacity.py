@@ -1,6 +1,6 @@
 """What a topology needs of this machine, computed before anything is made, and what there is.
 
-The figures were measured (docs/bench); they err on the large side. A topology that does not fit is
+The figures are estimates on the large side, still to be measured. A topology that does not fit is
 refused with the numbers: half a deployment helps nobody, and a machine without memory kills
 whatever it likes.
 """
