@@ -66,7 +66,13 @@ class Command:
         if not self._was_killed:  # what outlives it may hold its output open
             for _ in self.events():
                 pass
-        return self._talking.wait(timeout_s=_COMMAND_LIMIT_S)
+        code = self._talking.wait(timeout_s=_COMMAND_LIMIT_S)
+        # A signal to the group may have ended only what stands between it and us.
+        wait_for(self._has_ended, Deadline.after(_COMMAND_LIMIT_S), what="the command's end")
+        return code
+
+    def _has_ended(self) -> bool:
+        return process.started_at(self._pid) == 0
 
 
 @dataclass
@@ -85,7 +91,10 @@ class PrivateHost:
 
     def begin(self, *arguments: str) -> Command:
         """Start `testbed` on it, an `up` or `down`."""
-        argv = [*_testbed(arguments), "--progress", "json"]
+        return self.begin_command(*_testbed(arguments), "--progress", "json")
+
+    def begin_command(self, *argv: str) -> Command:
+        """Start any command on it, to be killed later."""
         talking = self._inside.start(argv, env={_HARNESS: "1"})
         return Command(talking, self._inside.inside(talking))
 

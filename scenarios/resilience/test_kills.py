@@ -1,0 +1,118 @@
+"""`up` and `down` killed at any moment: the next `up` makes it whole, the next `down` leaves nothing.
+
+Four kills, drawn by --seed, in every run. TESTBED_KILLS=40 draws as many; TESTBED_KILLS=all kills at
+every step there is, by each signal, and takes an hour.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from signal import SIGINT, SIGKILL, Signals
+
+import pytest
+
+from scenarios.resilience.host import (
+    TOPOLOGY,
+    assert_as_before,
+    assert_nothing_survives,
+    bring_up,
+    take_down,
+)
+from testbed.api import Command, PrivateHost, private_host
+
+KILLS = os.environ.get("TESTBED_KILLS", "4")
+# More than any command tells; a kill beyond its last event does not come.
+MOST_EVENTS = 40
+USUAL_EVENTS = {"up": 24, "up again": 20, "down": 14}
+USUAL_S = {"up": 8.0, "up again": 6.0, "down": 3.0}
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Blow:
+    """A command, and when and how it is killed: at its n-th event, or after some time."""
+
+    command: str
+    event: int | None
+    after_s: float
+    signal: Signals
+    group: bool
+
+    def __str__(self) -> str:
+        moment = f"event {self.event}" if self.event is not None else f"{self.after_s:.2f} s"
+        whom = "its group" if self.group else "alone"
+        return f"{self.command}: {self.signal.name} to {whom} at {moment}"
+
+
+def drawn(count: int, seed: int) -> Iterator[Blow]:
+    """Yield `count` kills of all commands in turn, drawn by `seed`."""
+    source = random.Random(seed)  # noqa: S311 - no secret
+    for number in range(count):
+        command = ("up", "down", "up", "up again")[number % 4]
+        by_event = source.random() < 0.7
+        yield Blow(
+            command,
+            source.randrange(USUAL_EVENTS[command]) if by_event else None,
+            source.uniform(0.2, USUAL_S[command]),
+            source.choice((SIGKILL, SIGKILL, SIGINT)),
+            source.random() < 0.5,
+        )
+
+
+def every() -> Iterator[Blow]:
+    """Yield a kill at each event of each command by each signal, those beyond the last included."""
+    ways = ((SIGKILL, False), (SIGINT, True))
+    for command, event, (signal, group) in product(USUAL_EVENTS, range(MOST_EVENTS), ways):
+        yield Blow(command, event, 0.0, signal, group)
+
+
+def strike(command: Command, blow: Blow) -> str:
+    """Kill the command as told; return what it was doing, empty when it had ended by itself."""
+    if blow.event is None:
+        timer = threading.Timer(blow.after_s, lambda: command.kill(blow.signal, group=blow.group))
+        timer.start()
+        code = command.wait()
+        timer.cancel()
+        return "something" if code != 0 else ""
+    for number, event in enumerate(command.events()):
+        if number == blow.event:
+            command.kill(blow.signal, group=blow.group)
+            code = command.wait()
+            # It may have been about to end by itself.
+            assert code in {0, -SIGKILL, 128 + SIGKILL, INTERRUPTED, -SIGINT}
+            return f"{event.step} {event.tenant} {event.phase}"
+    assert command.wait() == 0, command.said
+    return ""
+
+
+def begin(host: PrivateHost, command: str) -> Command:
+    if command == "down":
+        return host.begin("down", "one")
+    return host.begin("up", TOPOLOGY)
+
+
+@pytest.mark.timeout(7200 if KILLS == "all" or int(KILLS) > 10 else 400)
+def test_killed_at_any_moment(seed: int) -> None:
+    blows = every() if KILLS == "all" else drawn(int(KILLS), seed)
+    beyond: set[tuple[str, Signals]] = set()
+    with private_host() as host:
+        before = host.inventory()
+        for number, blow in enumerate(blows):
+            if (blow.command, blow.signal) in beyond:
+                continue
+            if blow.command != "up":
+                bring_up(host)
+            doing = strike(begin(host, blow.command), blow)
+            print(f"{number}. {blow}: {doing or 'it had ended'}")  # noqa: T201 - shown on failure
+            if not doing and KILLS == "all":
+                beyond.add((blow.command, blow.signal))
+            assert_nothing_survives(host)
+            if number % 2:
+                bring_up(host)
+            take_down(host)
+            assert_as_before(host, before)
