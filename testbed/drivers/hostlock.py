@@ -50,6 +50,13 @@ def held_if_free(path: Path) -> Iterator[bool]:
             _leave(path, handle)
 
 
+def tidy(folder: Path) -> None:
+    """Remove the lock files in `folder` that killed holders left behind."""
+    for path in folder.glob("*.lock"):
+        with held_if_free(path):
+            pass  # whoever leaves a lock last removes it
+
+
 def _take(path: Path, *, shared: bool) -> int | None:
     """Return a handle that holds the lock, or None when others do. Never 0: that is stdin."""
     try:

@@ -73,6 +73,7 @@ def stop_shared(store: Store, events: Events) -> None:
                     dockerd.stop_ours()
             dockerd.remove_traces()
             namespace.remove_mount()
+            hostlock.tidy(hostlock.SHARED)
     store.close()
 
 

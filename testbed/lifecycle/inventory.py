@@ -109,7 +109,7 @@ def _told(old: tuple[Item, int] | None, new: tuple[Item, int] | None) -> str:
 def _files() -> Iterator[Item]:
     for folder in (*_FOLDERS, state_root()):
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-            yield Item("file", str(path), "folder" if path.is_dir() else "")
+            yield Item("file", f"{path}/" if path.is_dir() else str(path))
 
 
 def _mounts() -> Iterator[Item]:

@@ -177,6 +177,7 @@ class Store:
             pid, started = path.name.split("-")[-2:]
             if not started.isdigit() or process.started_at(int(pid)) != int(started):
                 shutil.rmtree(path, ignore_errors=True)
+        hostlock.tidy(self.root)
         for path in self.root.glob(f"{_GONE}-*"):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -53,7 +53,8 @@ def _why_not_kvm(boot: Boot) -> str:
         "-serial", "stdio",
     ]
     # fmt: on
-    finished = run(argv, timeout_s=2 * _PROBE_LIMIT_S, check=False)
+    # With its tree: timeout(1) that is killed would leave QEMU behind.
+    finished = run(argv, timeout_s=2 * _PROBE_LIMIT_S, check=False, whole_tree=True)
     if _PROOF in finished.stdout:
         return ""
     if finished.returncode in _KILLED:

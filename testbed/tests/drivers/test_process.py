@@ -81,3 +81,19 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
+
+
+def test_process_without_a_mark_is_never_stopped() -> None:
+    """A pid that was recycled since somebody looked belongs to nobody of ours."""
+    foreign = os.posix_spawnp("sleep", ["sleep", "60"], {"PATH": os.environ["PATH"]})
+    try:
+        process.stop(foreign, grace_s=0)
+        assert is_alive(foreign)
+    finally:
+        os.kill(foreign, 9)
+        os.waitpid(foreign, 0)
+
+
+def test_start_tells_a_process_from_a_later_one_with_its_pid() -> None:
+    assert process.started_at(os.getpid()) > 0
+    assert process.started_at(2**22 - 1) == 0
