@@ -1,7 +1,7 @@
 """`up` and `down` killed at any moment: the next `up` makes it whole, the next `down` leaves nothing.
 
 Four kills, drawn by --seed, in every run. TESTBED_KILLS=40 draws as many; TESTBED_KILLS=all kills at
-every step there is, by each signal, and takes an hour.
+every step there is, by each signal, and takes half an hour.
 """
 
 from __future__ import annotations
