@@ -31,9 +31,10 @@ class Fault:
     keeps_vm: bool = True
 
 
-# $ID is the deployment's id; $IPAM and $QEMU are the pids of its processes.
+# $ID is the deployment's id; $IPAM and $QEMU are the pids of its processes. The IPAM driver has two, of
+# which one dies with the other.
 FAULTS = (
-    Fault("IPAM driver killed", "kill -KILL $IPAM", "ipam"),
+    Fault("IPAM driver killed", "kill -KILL $IPAM || :", "ipam"),
     Fault("QEMU killed", "kill -KILL $QEMU", "sut", keeps_vm=False),
     Fault("QEMU hung", "kill -STOP $QEMU", "sut", keeps_vm=False),
     Fault("service killed", "docker kill tb-$ID-alpha-dns", "dns"),
@@ -45,7 +46,7 @@ FAULTS = (
     Fault("tenant link deleted", "ip link delete tb${ID}t00001", "link or router"),
     Fault("tap deleted", "ip link delete tb${ID}tap", "link or router", keeps_vm=False),
     Fault("dockerd killed", "pkill -KILL -x dockerd", "dockerd"),
-    Fault("dockerd and IPAM killed", "pkill -KILL -x dockerd; kill -KILL $IPAM", "dockerd"),
+    Fault("dockerd and IPAM killed", "pkill -KILL -x dockerd; kill -KILL $IPAM || :", "dockerd"),
     Fault("dockerd and containerd killed", "pkill -KILL -x 'dockerd|containerd'", "dockerd"),
 )
 SAMPLE = 1

@@ -6,6 +6,7 @@ testbed needs neither, and the host stays as it was. One that others started is 
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -30,7 +31,7 @@ _PID_FILE = Path("/run/docker.pid")
 _DATA = Path("/var/lib/docker")
 # All that a daemon of ours leaves behind when it stops.
 _RUN_FOLDERS = (Path("/run/docker"), Path("/run/containerd"))
-_CONTROL_GROUP = "docker"
+_SETTINGS = Path("/etc/docker/daemon.json")
 _BUILT_IN_NETWORKS = {"bridge", "host", "none"}
 _STARTING = hostlock.SHARED / "dockerd-start.lock"
 ARGV = (
@@ -95,6 +96,15 @@ def may_hold_state() -> bool:
     return (_DATA / "containers").is_dir()
 
 
+def control_group() -> str:
+    """Return the control group, in each hierarchy, in which the daemon makes those of containers."""
+    try:
+        settings = json.loads(_SETTINGS.read_text())
+    except (OSError, ValueError):  # none, or what the daemon itself will refuse
+        settings = {}
+    return str(settings.get("cgroup-parent") or "docker").strip("/")
+
+
 def stop_ours() -> bool:
     """Stop the daemon if it is ours and nobody has anything there; return whether it was stopped.
 
@@ -118,7 +128,7 @@ def remove_traces() -> None:
     """
     with hostlock.held(traces.LOCK):
         if traces.noted() and _is_default() and not is_ours() and connect() is None:
-            traces.undo((*_RUN_FOLDERS, *traces.control_groups(_CONTROL_GROUP)))
+            traces.undo((*_RUN_FOLDERS, *traces.control_groups(control_group())))
 
 
 def note_folders() -> None:
@@ -170,7 +180,7 @@ def _starting() -> int:
 def _spawn(log: Path) -> int:
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with hostlock.held(traces.LOCK):
-        traces.note_missing((*_RUN_FOLDERS, *traces.control_groups(_CONTROL_GROUP)))
+        traces.note_missing((*_RUN_FOLDERS, *traces.control_groups(control_group())))
     return process.spawn(ARGV, owner=OWNER, log=log)
 
 

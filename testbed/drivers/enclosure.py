@@ -8,6 +8,8 @@ may be killed, and when it ends the kernel takes everything along. Run as a proc
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import sys
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from testbed.deadline import Deadline, NotYet, wait_for
-from testbed.drivers import process
+from testbed.drivers import process, traces
 from testbed.drivers.process import Finished, Talking
 from testbed.errors import ResourceError
 
@@ -27,6 +29,8 @@ _READY = "ready"
 _START_LIMIT_S = 30
 _RUN_SIZE = "size=16g"  # nothing of it is taken before it is written
 _NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts")
+_DOCKER = Path("/var/lib/docker")
+_DOCKER_SETTINGS = Path("/etc/docker")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -42,6 +46,7 @@ class Enclosure:
         """Start its init; what Docker kept of a former one is still there."""
         (self._folder / "docker").mkdir(mode=0o711, parents=True, exist_ok=True)
         (self._folder / _READY).unlink(missing_ok=True)
+        _remove_control_groups(self._folder)
         # fmt: off
         argv = [
             "unshare", *_NAMESPACES, "--fork", "--kill-child=KILL", "--mount-proc",
@@ -56,6 +61,7 @@ class Enclosure:
         """End it with every process in it."""
         if self._init is not None:
             self._init.kill()
+        _remove_control_groups(self._folder)
 
     def run(
         self,
@@ -102,11 +108,33 @@ class Enclosure:
         return bool(self._pid)
 
 
+def _control_group(folder: Path) -> str:
+    """Return a name that private hosts of other caches do not have."""
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
+    return f"testbed-host-{digest[:12]}"
+
+
+def _remove_control_groups(folder: Path) -> None:
+    """Remove what containers left that were killed with their host; their processes may yet end."""
+
+    def removed() -> bool:
+        for top in traces.control_groups(_control_group(folder)):
+            for path in sorted(top.glob("**/"), reverse=True):
+                try:
+                    path.rmdir()
+                except OSError as error:
+                    raise NotYet(str(error)) from error
+        return True
+
+    wait_for(removed, Deadline.after(10), what="the control groups' end")
+
+
 def furnish(folder: Path) -> None:
     """Mount what is private, from inside the new namespaces."""
     mount = ["mount", "--no-mtab"]
     process.run([*mount, "--make-rprivate", "/"])
     _leave_mounts_below(Path("/run"))
+    _leave_mounts_below(_DOCKER)
     control_groups = _CGROUPS.is_dir() and any(_CGROUPS.iterdir())
     process.run([*mount, "-t", "tmpfs", "-o", f"mode=755,{_RUN_SIZE}", "run", "/run"])
     for name in ("lock", "home", "tmp", "cgroup", STATE.name):
@@ -118,8 +146,13 @@ def furnish(folder: Path) -> None:
         process.run([*mount, "--rbind", "/run/cgroup", str(_CGROUPS)])
     process.run(["umount", "--lazy", "/run/cgroup"])
     Path("/run/cgroup").rmdir()
-    Path("/var/lib/docker").mkdir(mode=0o711, exist_ok=True)
-    process.run([*mount, "--bind", str(folder / "docker"), "/var/lib/docker"])
+    _DOCKER.mkdir(mode=0o711, exist_ok=True)
+    process.run([*mount, "--bind", str(folder / "docker"), str(_DOCKER)])
+    # Docker's control groups stand apart from those of the host's containers.
+    _DOCKER_SETTINGS.mkdir(exist_ok=True)
+    process.run([*mount, "-t", "tmpfs", "settings", str(_DOCKER_SETTINGS)])
+    settings = {"cgroup-parent": f"/{_control_group(folder)}"}
+    (_DOCKER_SETTINGS / "daemon.json").write_text(json.dumps(settings))
     process.run(["ip", "link", "set", "lo", "up"])
     (folder / _READY).touch()
 

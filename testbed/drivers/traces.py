@@ -7,6 +7,7 @@ not there before. The note is host-wide, like the things; take `LOCK` for readin
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -89,8 +90,8 @@ def _mount_points() -> list[str]:
 
 def _remove(path: Path) -> None:
     if path.is_relative_to(_CGROUPS):
-        for folder in sorted(path.glob("**/"), reverse=True):
-            folder.rmdir()  # its files are the kernel's and go with it
+        with contextlib.suppress(OSError):  # somebody else uses it by now
+            path.rmdir()
         return
     if path.is_dir() and not path.is_symlink():
         for point in reversed(_mount_points()):

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed.drivers import containers, dockerd, namespace, process
+from testbed.drivers import containers, dockerd, namespace, process, traces
 from testbed.lifecycle.store import state_root
 from testbed.plan.names import ID_ALPHABET, ID_LENGTH
 
 _ID = re.compile(rf"(?:\btb-?|\btestbed[ -])([{ID_ALPHABET}]{{{ID_LENGTH}}})(?:[-t/. ]|$)")
 _FOLDER = re.compile(rf"([{ID_ALPHABET}]{{{ID_LENGTH}}})(?:/|$)")
 _DOCKERS = ("/run/docker", "/run/containerd", "/var/lib/docker")
+_DOCKERS_GARBAGE = Path("/run/docker/netns")
 _OF_LINK = re.compile(r"net/ipv[46]/(?:conf|neigh)/([^/]+)/")
 _MARK = re.compile(rf"{process.OWNED}=([^/\s]+)/")
 _FOLDERS = (Path("/run"), Path("/etc/docker/plugins"), Path("/sys/fs/bpf"))
@@ -109,6 +110,8 @@ def _told(old: tuple[Item, int] | None, new: tuple[Item, int] | None) -> str:
 def _files() -> Iterator[Item]:
     for folder in (*_FOLDERS, state_root()):
         for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            if _DOCKERS_GARBAGE in path.parents:
+                continue  # mount points of ended containers, which Docker removes a minute later
             yield Item("file", f"{path}/" if path.is_dir() else str(path))
 
 
@@ -174,9 +177,8 @@ def _sysctls() -> Iterator[Item]:
 
 
 def _control_groups() -> Iterator[Item]:
-    """Only those without a process: a container of somebody else's comes and goes beside us."""
-    for path in sorted(Path("/sys/fs/cgroup").glob("**/docker/**/")):
-        if path.name != "docker" and not (path / "cgroup.procs").read_text().strip():
+    for top in traces.control_groups(dockerd.control_group()):
+        for path in sorted(top.glob("**/")):
             yield Item("cgroup", str(path))
 
 
