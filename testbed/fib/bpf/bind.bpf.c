@@ -125,7 +125,8 @@ int fib_bind4(struct bpf_sock_addr *context)
 
 	if (!context->sk)
 		return 1;
-	fib = context->sk->mark;
+	if (!socket_fib(context, &fib))
+		return refuse(EADDRNOTAVAIL);
 	fib_map_ipv4(&address, context->user_ip4);
 	if (!is_any(&address))
 		return bind_to_address(context, fib, &address);
@@ -170,7 +171,8 @@ int fib_bind6(struct bpf_sock_addr *context)
 
 	if (!context->sk)
 		return 1;
-	fib = context->sk->mark;
+	if (!socket_fib(context, &fib))
+		return refuse(EADDRNOTAVAIL);
 	user_ipv6(context, &address);
 	if (!is_any(&address))
 		return bind_to_address(context, fib, &address);

@@ -4,10 +4,13 @@
  */
 #include "socket.h"
 
-static __always_inline int judge(__u32 fib, __u32 needed)
+static __always_inline int judge(struct bpf_sock_addr *context, __u32 needed)
 {
 	const struct fib_state *state;
+	__u32 fib;
 
+	if (!socket_fib(context, &fib))
+		return refuse(EADDRNOTAVAIL);
 	if (!fib)
 		return 1;
 	state = bpf_map_lookup_elem(&fib_states, &fib);
@@ -23,19 +26,19 @@ static __always_inline int judge_ipv6(struct bpf_sock_addr *context)
 	if (!context->sk)
 		return 1;
 	user_ipv6(context, &address);
-	return judge(context->sk->mark, is_mapped(&address) ? FIB_HAS_IPV4 : FIB_HAS_IPV6);
+	return judge(context, is_mapped(&address) ? FIB_HAS_IPV4 : FIB_HAS_IPV6);
 }
 
 SEC("cgroup/connect4")
 int fib_connect4(struct bpf_sock_addr *context)
 {
-	return context->sk ? judge(context->sk->mark, FIB_HAS_IPV4) : 1;
+	return context->sk ? judge(context, FIB_HAS_IPV4) : 1;
 }
 
 SEC("cgroup/sendmsg4")
 int fib_sendmsg4(struct bpf_sock_addr *context)
 {
-	return context->sk ? judge(context->sk->mark, FIB_HAS_IPV4) : 1;
+	return context->sk ? judge(context, FIB_HAS_IPV4) : 1;
 }
 
 SEC("cgroup/connect6")

@@ -32,6 +32,18 @@ struct sock {
 	__u16 sk_type;
 };
 
+struct inet_sock {
+	struct sock sk;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+};
+
+struct mptcp_sock {
+	struct inet_connection_sock sk;
+};
+
 struct socket {
 	short type;
 	struct sock *sk;
@@ -42,6 +54,10 @@ struct socket {
 /* From the kernel's socket.h, errno.h, in.h, if_ether.h: user-space headers clash with libbpf's. */
 #define AF_INET 2
 #define AF_INET6 10
+#define AF_UNIX 1
+#define AF_NETLINK 16
+#define AF_ALG 38
+#define SOCK_STREAM 1
 #define SOCK_RAW 3
 #define SOL_SOCKET 1
 #define SO_MARK 36

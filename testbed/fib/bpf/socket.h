@@ -14,6 +14,20 @@ static __always_inline int refuse(int error)
 	return 0;
 }
 
+/* Put the FIB of the socket that context->sk belongs to in *fib; false: it cannot be given it. For MPTCP
+ * that is not the same: its first subflow is made by the kernel when the socket is, before the socket
+ * has a FIB, and what the user then sets reaches the socket alone. */
+static __always_inline bool socket_fib(struct bpf_sock_addr *context, __u32 *fib)
+{
+	struct mptcp_sock *whole = bpf_skc_to_mptcp_sock(context->sk);
+
+	*fib = context->sk->mark;
+	if (!whole || whole->sk.icsk_inet.sk.sk_mark == *fib)
+		return true;
+	*fib = whole->sk.icsk_inet.sk.sk_mark;
+	return !bpf_setsockopt(context, SOL_SOCKET, SO_MARK, fib, sizeof(*fib));
+}
+
 /* The verifier wants each field of a context or socket read by itself: without the barrier the
  * compiler computes a pointer into it, or merges two accesses. */
 static __always_inline __u32 opaque(__u32 value)

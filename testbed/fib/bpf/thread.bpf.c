@@ -39,15 +39,18 @@ int BPF_PROG(fib_task_alloc, struct task_struct *task, unsigned long clone_flags
 	return 0;
 }
 
-/* lsm_cgroup, because the LSM hook proper may not call bpf_setsockopt. 1: go on, 0: EPERM. */
+/* Connections that the kernel opens for a thread (MPTCP subflows, SMC, network file systems) are the
+ * thread's too. lsm_cgroup, because the LSM hook proper may not call bpf_setsockopt. 1: go on, 0: EPERM. */
 SEC("lsm_cgroup/socket_post_create")
 int BPF_PROG(fib_socket, struct socket *sock, int family, int type, int protocol, int kern)
 {
 	struct sock *sk = sock->sk;
 	__u32 fib;
 
-	if (kern || (family != AF_INET && family != AF_INET6) || !sk)
+	if ((family != AF_INET && family != AF_INET6) || !sk)
 		return 1;
+	if (kern && type != SOCK_STREAM)
+		return 1; /* a namespace's control sockets */
 	fib = thread_fib();
 	if (!may_use(fib))
 		return 0;

@@ -1,4 +1,4 @@
-"""What the test cases share: assertions on errnos, captures and counters."""
+"""What the test cases share: assertions on errnos and counters, sockets, threads, cgroups."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import socket
 import threading
 import unittest
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from .. import api as fib
+from ..policy import ROOT, set_policy
 from . import lab
 
 T = TypeVar("T")
@@ -75,3 +77,28 @@ def in_fork(work: Callable[[], int]) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextlib.contextmanager
+def cgroup() -> Iterator[Path]:
+    """A cgroup of its own."""
+    path = ROOT / f"fibc-{os.getpid()}"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        set_policy(path)
+        path.rmdir()
+
+
+def inside(path: Path, work: Callable[[], int]) -> int:
+    """Return what `work` returns in a process of the cgroup; an errno where it raises."""
+
+    def enter() -> int:
+        (path / "cgroup.procs").write_text(str(os.getpid()))
+        try:
+            return work()
+        except OSError as error:
+            return error.errno or 255
+
+    return in_fork(enter)

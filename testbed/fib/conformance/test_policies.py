@@ -2,50 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 from .. import api as fib
-from ..policy import ROOT, set_policy
+from ..policy import set_policy
 from . import lab
-from .case import Case, fib_socket, in_fork, in_thread
+from .case import Case, cgroup, fib_socket, in_thread, inside
 from .test_sockets import DGRAM, STREAM
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
 PORT = 5500
 VIRTUAL = {FOUR: "192.0.2.53", SIX: "2001:db8::53"}
 SERVER = {FOUR: "192.168.0.1", SIX: "fd00:c0a8::1"}
-
-
-@contextlib.contextmanager
-def cgroup() -> Iterator[Path]:
-    """A cgroup of its own."""
-    path = ROOT / f"fibc-{os.getpid()}"
-    path.mkdir()
-    try:
-        yield path
-    finally:
-        set_policy(path)
-        path.rmdir()
-
-
-def inside(path: Path, work: Callable[[], int]) -> int:
-    """Return what `work` returns in a process of the cgroup; an errno where it raises."""
-
-    def enter() -> int:
-        (path / "cgroup.procs").write_text(str(os.getpid()))
-        try:
-            return work()
-        except OSError as error:
-            return error.errno or 255
-
-    return in_fork(enter)
 
 
 class Accept(Case):
