@@ -321,6 +321,12 @@ def state(client: docker.DockerClient, name: str) -> str:
             return "missing"
 
 
+def main_process(client: docker.DockerClient, name: str) -> int:
+    """Return the pid of the first process of the running container `name`."""
+    with _explained(f"look at container {name!r}"):
+        return int(client.containers.get(name).attrs["State"]["Pid"])
+
+
 def states(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, str]:
     """Return the state ("running", "exited"...) of each container of `deployment` by name."""
     # In one call: the SDK's objects would ask for each.

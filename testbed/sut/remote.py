@@ -16,11 +16,10 @@ from testbed.events import Events
 from testbed.plan.resources import Plan, RemotePlan
 from testbed.sut import capabilities
 from testbed.sut.channel import Channel
-from testbed.sut.extension import COMMAND, Extension
+from testbed.sut.extension import Extension
 from testbed.sut.protocol import Capability, Health
 from testbed.sut.ssh_config import Account
 
-_APPLY_LIMIT_S = 300.0
 _REACH_LIMIT_S = 20.0
 
 # What the user may have set for the machine and we keep. Names and forms as `ssh -G` prints them.
@@ -139,7 +138,7 @@ class RemoteMachine:
             )
         extension = Extension(Path(str(files("testbed") / "fib")), self.state / "cache")
         extension.ensure_installed(self.channel, extension.build(Events()))
-        self.channel.run([COMMAND, "apply"], stdin=fib_state_json, timeout_s=_APPLY_LIMIT_S)
+        extension.apply(self.channel, fib_state_json)
 
 
 def _users_account(remote: RemotePlan) -> Account:

@@ -16,7 +16,7 @@ from testbed.sut import capabilities, qemu
 from testbed.sut.accelerator import choose_accelerator
 from testbed.sut.agent import MARK, Nic
 from testbed.sut.channel import Channel
-from testbed.sut.extension import COMMAND, Extension
+from testbed.sut.extension import Extension
 from testbed.sut.image import ImageFiles, build_image
 from testbed.sut.machine import Machine
 from testbed.sut.protocol import Capability, Health
@@ -31,7 +31,6 @@ from testbed.sut.snapshot import (
 )
 
 _ANSWER_LIMIT_S = 30.0
-_APPLY_LIMIT_S = 300.0
 _FACTS = ("/proc/sys/kernel/osrelease", "/proc/uptime")
 
 
@@ -172,4 +171,4 @@ class LinuxVm:
         Raises:
             GuestError: with what fibctl found wrong.
         """
-        self.channel.run([COMMAND, "apply"], stdin=fib_state_json, timeout_s=_APPLY_LIMIT_S)
+        self._extension.apply(self.channel, fib_state_json)
