@@ -46,9 +46,9 @@ scenarios: setup ## Scenarios on running deployments (started and stopped when n
 conformance: setup ## Run the FIB extensions' conformance suite and write docs/conformance.md
 	@$(VENV)/bin/testbed up topologies/bare.yaml
 	@$(VENV)/bin/testbed exec --name bare sut -- env PYTHONPATH=/opt/fib \
-		python3 -m fib.conformance --table >docs/conformance.md.new
-	@mv docs/conformance.md.new docs/conformance.md
-	@$(VENV)/bin/testbed down bare
+		python3 -m fib.conformance --table >docs/conformance.md.new; failed=$$?; \
+	if [ -s docs/conformance.md.new ]; then mv docs/conformance.md.new docs/conformance.md; fi; \
+	rm -f docs/conformance.md.new; $(VENV)/bin/testbed down bare; exit $$failed
 
 bench: setup ## What the designs cost, side by side, into docs/bench (QUICK=1: 5 minutes, LONG=1: more)
 	$(PY) -m testbed.bench

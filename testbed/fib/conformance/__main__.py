@@ -4,6 +4,7 @@ Exit code 0 when all is as specified. With --table the results are printed as Ma
 progress always goes to stderr.
 """
 
+import platform
 import sys
 import unittest
 
@@ -24,7 +25,7 @@ def main(arguments: list[str]) -> int:
     finally:
         lab.stop()
     if "--table" in arguments and isinstance(result, Recorder):
-        sys.stdout.write(render(result.outcomes))
+        sys.stdout.write(render(result.outcomes, platform.release()))
     return 0 if result.wasSuccessful() else 1
 
 

@@ -1,0 +1,215 @@
+"""What the specification demands, and where each part of it is shown: pure data.
+
+`ROWS` and `PITFALLS` name every row and pitfall. One that no test of this suite is named after is
+shown by another's tests (`SAME_AS`), by a scenario or unit test (`ELSEWHERE`), or not at all
+(`NOT_COVERED`, with the reason). A unit test keeps these complete and free of what has been done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+ROWS: Final = {
+    "1": "socket() has the FIB of its thread, at once",
+    "2": "AF_UNIX and AF_NETLINK sockets are untouched",
+    "3": "setting a thread's FIB changes no other thread",
+    "4": "a number out of range is EINVAL and changes nothing",
+    "5": "a FIB without tenant: ENETUNREACH, no fall-through to FIB 0",
+    "6": "a fork has the forking thread's FIB",
+    "7": "a new thread has its creator's FIB",
+    "8": "exec keeps the calling thread's FIB",
+    "9": "a recycled thread id starts with its creator's FIB",
+    "10": "SO_SETFIB before bind overrides the thread's FIB",
+    "11": "SO_SETFIB after bind to another FIB: EISCONN",
+    "12": "SO_SETFIB on a connected socket: EISCONN",
+    "13": "SO_SETFIB on a listening socket: EISCONN",
+    "14": "SO_SETFIB with a bad value: EINVAL",
+    "15": "SO_SETFIB needs no privilege",
+    "16": "bind to any address in FIB k: reached by FIB k alone, beside other FIBs on the port",
+    "17": "bind to any address in FIB 0: one listener for all FIBs, also later ones",
+    "18": "a FIB's own listener wins, the wildcard gets the rest",
+    "19": "bind to an address of the own FIB",
+    "20": "bind to another FIB's address: EADDRNOTAVAIL; from FIB 0: takes the address's FIB",
+    "21": "an accepted socket has the FIB of its local address",
+    "22": "the SYN-ACK goes by that FIB and no other",
+    "23": "accept() does not change the thread's FIB",
+    "24": "connect() unbound: the FIB's table and an address of the FIB as source",
+    "25": "connect() after bind to a local address: the FIB of the address",
+    "26": "connect() to another tenant's server address is never delivered locally",
+    "27": "one destination from all FIBs at once: each reaches its own server",
+    "28": "UDP questions to one address from all FIBs: each gets its own answer",
+    "29": "a wildcard UDP server hears all FIBs and learns the address",
+    "30": "its reply without a source named fails, and reaches nobody",
+    "31": "its reply with a source named goes by that address's FIB",
+    "32": "SO_REUSEPORT groups balance inside one FIB",
+    "33": "a raw socket hears its own FIB, a wildcard one all",
+    "34": "echo is answered in the FIB of the address",
+    "35": "a closed port answers with RST in the FIB of the address",
+    "36": "ICMP errors are sent in the FIB of the address",
+    "37": "an ICMP error is accepted only by the FIB of the flow that it quotes",
+    "38": "a path MTU is learned for one tenant alone",
+    "39": "one address in two FIBs is refused, with the owner's name",
+    "40": "an address without FIB follows the interface",
+    "41": "an interface without FIB is FIB 0",
+    "42": "an address added under a wildcard listener works at once",
+    "43": "an address removed: connections resume in the same FIB, are reset in another",
+    "44": "an address moved: its connections are aborted",
+    "45": "a tenant deleted: its sockets are aborted, nobody else's; the number rests",
+    "46": "a tenant added: milliseconds, no reload, nobody disturbed",
+    "47": "a table holds its own tenant's routes alone",
+    "48": "one gateway address in two FIBs is refused unless the MAC tells",
+    "49": "the next hop is resolved per tenant, ARP asks with the tenant's address",
+    "50": "SO_DONTROUTE stays in the FIB",
+    "51": "broadcast, multicast and link-local are FIB 0's alone",
+    "52": "sockets are listed with their FIB",
+    "53": "the control process dies: traffic keeps its FIB, or fails",
+    "54": "unmodified libraries, their helper threads too, are in the thread's FIB",
+    "55": "no FIB configured: the system behaves as stock",
+    "56": "a socket passed on keeps its FIB",
+}
+
+PITFALLS: Final = {
+    "P1": "the local table comes before tenants' tables",
+    "P2": "source validation looks up without the mark",
+    "P3": "one neighbour entry for one next-hop address",
+    "P4": "identical routes of two tables share a fib_info",
+    "P5": "rules are scanned one by one",
+    "P6": "bind conflicts know no FIB",
+    "P7": "TCP metrics are kept by address",
+    "P8": "path MTU exceptions hang on the next hop",
+    "P9": "conntrack is keyed by the five addresses",
+    "P10": "fragments of one source share a distance counter",
+    "P11": "one ICMP rate limit for one peer address",
+    "P12": "IP identification",
+    "P13": "TIME-WAIT is keyed by the four addresses",
+    "P14": "TCP timestamp offsets",
+    "P15": "SYN cookies rebuild the request from the ACK",
+    "P16": "TCP Fast Open's server cookie",
+    "P17": "TCP Fast Open's client state is the host's",
+    "P18": "any change of rules makes all sockets look up again",
+    "P19": "ephemeral ports are shared",
+    "P20": "source of an unbound outgoing socket",
+    "P20b": "same destination from two FIBs at once",
+    "P21": "UDP reply from a wildcard socket",
+    "P22": "RST and ICMP errors leave by the main table",
+    "P23": "an ICMP error quotes another tenant's flow",
+    "P24": "the tenant is decided by the destination alone",
+    "P25": "groups and broadcast have no tenant",
+    "P26": "ARP for any address, from any address",
+    "P27": "IPv6 neighbour discovery and router advertisements are per device",
+    "P28": "one tenant uses up what all share",
+    "P29": "user space caches know no tenant",
+    "P30": "helper threads of libraries",
+    "P31": "a router sends our own packet back",
+    "P32": "distinct server addresses inside equal networks",
+    "P33": "an output interface defeats routing",
+    "P34": "getaddrinfo lists every local address",
+    "P35": "the management network as a way out of FIB 0",
+}
+
+SAME_AS: Final = {
+    "25": "20",
+    "P6": "16",
+    "P15": "21",
+    "P20": "24",
+    "P20b": "27",
+    "P21": "30",
+    "P22": "35",
+}
+"""Shown by the tests of the other one: it is the same behaviour, by another name."""
+
+ELSEWHERE: Final[dict[str, str]] = {
+    "48": "testbed/tests/fib/test_document.py",
+    "P3": "testbed/tests/fib/test_document.py",
+    "P5": "testbed/tests/fib/test_rules.py",
+}
+"""Shown by a scenario or unit test of the project: its file."""
+
+_NO_TEST = "no test yet"
+
+NOT_COVERED: Final = {
+    "38": _NO_TEST,
+    "49": _NO_TEST,
+    "50": _NO_TEST,
+    "51": "no test yet; the guard drops a tenant's frames to groups (egress.bpf.c)",
+    "54": _NO_TEST,
+    "P2": "no test of the matrix; the settings that P1's test needs are checked at each apply",
+    "P4": "fixed in the kernel (f96a3d74554d, in stable 6.1); no test repeats it",
+    "P7": "TCP metrics are keyed by both addresses, and the server's is the tenant's",
+    "P8": _NO_TEST,
+    "P9": "the SUT uses no connection tracking",
+    "P12": "no behaviour to show: a side channel at most",
+    "P13": "keyed by the server's address too, which is the tenant's",
+    "P14": "keyed by the server's address too, which is the tenant's",
+    "P16": "keyed by the server's address too, which is the tenant's",
+    "P17": "optional: client-side Fast Open is off unless a program asks for it",
+    "P18": "see row 46: its bound of one second covers it; no test at 10,000 connections",
+    "P19": "no test: needs 28,000 sockets a tenant",
+    "P25": _NO_TEST,
+    "P26": _NO_TEST,
+    "P27": _NO_TEST,
+    "P28": _NO_TEST,
+    "P29": "the daemon keeps no cache across tenants (docs/daemon.md); programs are not ours",
+    "P30": _NO_TEST,
+    "P32": "a matter of topologies: server addresses are outside tenants' networks",
+    "P34": "measured, not tested: see bench",
+}
+"""Neither here nor elsewhere, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What stock Linux cannot do."""
+
+    subject: str
+    what: str
+    where: str
+    """The kernel's file and function that forbid it."""
+    close: str
+    """How close the extensions come."""
+    newer: str
+    """What newer kernels would allow."""
+    test: str = ""
+    """The strict expected failure; none where it is a choice, documented."""
+
+
+GAPS: Final = (
+    Gap(
+        "16",
+        "a FIB's wildcard UDP socket hears the FIB's preferred address alone",
+        "kernel/bpf/verifier.c, may_update_sockmap",
+        "complete for FIBs of one address; bind to the others by name",
+        "none known: bpf_iter may put UDP sockets into a map, but only when user space runs it",
+        "test_row_16_udp_socket_of_a_fib_hears_all_its_addresses",
+    ),
+    Gap(
+        "16",
+        "getsockname of a FIB's wildcard socket shows the preferred address",
+        "net/ipv4/inet_connection_sock.c, inet_csk_bind_conflict",
+        "the address is of the right FIB",
+        "none: a mark is no part of bind conflicts in any version",
+    ),
+    Gap(
+        "36, P11",
+        "the ICMP rate limit is shared by peers of one address",
+        "net/ipv4/icmp.c, icmpv4_xrlim_allow",
+        "what is sent is right; a tenant can use up the errors of another's client",
+        "none: keyed by peer and l3mdev; a VRF a tenant would separate them",
+        "test_p11_icmp_rate_limit_is_per_tenant",
+    ),
+    Gap(
+        "51",
+        "groups, broadcast and link-local addresses are FIB 0's",
+        "no address tells the tenant",
+        "a choice, as the specification has it",
+        "none",
+    ),
+    Gap(
+        "P31",
+        "without routers' MACs a hairpin looks like a client that owns the number",
+        "the two packets are the same but for the sender's MAC",
+        "dropped, as the specification has it; both hold where MACs are known",
+        "none",
+    ),
+)
