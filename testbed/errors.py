@@ -5,8 +5,9 @@ SUT misbehaviour is never an exception of ours: probes return results and scenar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import IntEnum
 
 
@@ -74,3 +75,13 @@ class WaitTimeoutError(TestbedError):
 
 class GuestError(TestbedError):
     """A command inside the SUT failed: carries the command, its exit code and its stderr."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a hint that names the one of `known` that `word` looks like, empty when none does.
+
+    >>> did_you_mean("alpho", ["alpha", "bravo"])
+    "did you mean 'alpha'?"
+    """
+    close = get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else ""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from testbed.drivers import namespace
-from testbed.errors import InputError, Problem, TestbedError
+from testbed.errors import InputError, Problem, TestbedError, did_you_mean
 from testbed.lifecycle.deployment import Deployment, open_deployment
 from testbed.lifecycle.store import Store, state_root
 from testbed.plan.resources import Plan, Role, TenantPlan
@@ -61,7 +61,7 @@ def _argv(deployment: Deployment, target: str, command: list[str]) -> list[str]:
         return [*ssh, "sut", *([shlex.join(command)] if command else [])]
     tenant_name, _, part = target.partition(":")
     if part == "router":
-        tenant = _tenant(deployment.plan, tenant_name)
+        tenant = tenant_called(deployment.plan, tenant_name)
         space = namespace.RUN_NETNS / tenant.router.netns
         return ["nsenter", f"--net={space}", "--", *(command or [os.environ.get("SHELL", "sh")])]
     container = _container(deployment.plan, target)
@@ -71,17 +71,27 @@ def _argv(deployment: Deployment, target: str, command: list[str]) -> list[str]:
 
 def _container(plan: Plan, target: str) -> str:
     tenant_name, _, role = target.partition(":")
-    tenant = _tenant(plan, tenant_name)
+    tenant = tenant_called(plan, tenant_name)
     roles = [container.role for container in tenant.containers]
     if role not in roles:
-        known = ", ".join(f"{tenant_name}:{item}" for item in [*roles, "router"])
-        raise InputError([Problem(target, f"no such part of {tenant_name!r}", f"one of: {known}")])
+        parts = [*roles, "router"]
+        listed = f"one of: {', '.join(f'{tenant_name}:{part}' for part in parts)}"
+        what = f"no such part of {tenant_name!r}" if role else "a part of the tenant is wanted"
+        hint = f"{did_you_mean(role, parts)}\n{listed}".strip()
+        raise InputError([Problem(target, what, hint)])
     return tenant.container(Role(role)).name
 
 
-def _tenant(plan: Plan, name: str) -> TenantPlan:
+def tenant_called(plan: Plan, name: str) -> TenantPlan:
+    """Return the tenant called `name`.
+
+    Raises:
+        InputError: when there is none, with what may have been meant.
+    """
     try:
         return plan.tenant(name)
     except KeyError:
-        known = ", ".join(tenant.name for tenant in plan.tenants[:8])
-        raise InputError([Problem(name, "no such tenant", f"one of: {known}, sut")]) from None
+        names = [tenant.name for tenant in plan.tenants]
+        listed = f"one of: {', '.join([*names[:8], *(['...'] if names[8:] else [])])}, sut"
+        hint = did_you_mean(name, [*names, "sut"]) or listed
+        raise InputError([Problem(name, "no such tenant", hint)]) from None

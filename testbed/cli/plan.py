@@ -7,24 +7,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
+from testbed.cli.telling import console
 from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
 from testbed.plan.names import parse_deployment_id
 from testbed.plan.render import plan_view
 from testbed.plan.resources import TenantPlan
 
+SCHEMA = "testbed.plan/1"
 _EXAMPLE_ID = "aaaaaa"
 _MOST_ROWS = 64
 
 
-def print_plan(console: Console, topology: Path, *, as_json: bool) -> None:
+def print_plan(topology: Path, *, as_json: bool) -> None:
     """Print what `up` would make; ids in names are an example's."""
     made = build_plan(load_topology(topology), parse_deployment_id(_EXAMPLE_ID))
     if as_json:
-        sys.stdout.write(json.dumps(plan_view(made), indent=2) + "\n")
+        sys.stdout.write(json.dumps({"schema": SCHEMA, **plan_view(made)}, indent=2) + "\n")
         return
     table = Table(box=None, pad_edge=False)
     for title in ("tenant", "FIB", "network", "server addresses", "next hop", "containers"):
@@ -38,10 +39,11 @@ def print_plan(console: Console, topology: Path, *, as_json: bool) -> None:
             "\n".join(str(address.ip) for address in tenant.router.uplink.addresses),
             "\n".join(f"{c.role} {c.addresses[0].ip}" for c in tenant.containers),
         )
-    console.print(table)
+    out = console()
+    out.print(table)
     left_out = len(made.tenants) - len(_shown(made.tenants))
     if left_out:
-        console.print(f"and {left_out:,} tenants between them (--format json has all)")
+        out.print(f"and {left_out:,} tenants between them (--format json has all)")
 
 
 def _shown(tenants: Sequence[TenantPlan]) -> Sequence[TenantPlan]:

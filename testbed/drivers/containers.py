@@ -327,12 +327,42 @@ def main_process(client: docker.DockerClient, name: str) -> int:
         return int(client.containers.get(name).attrs["State"]["Pid"])
 
 
-def states(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, str]:
-    """Return the state ("running", "exited"...) of each container of `deployment` by name."""
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A container that is there: its state ("running", "exited"...), and what it was made of."""
+
+    state: str
+    tenant: str
+    image: str
+    recipe: str
+
+
+def present(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, Present]:
+    """Return each container of `deployment` by name."""
     # In one call: the SDK's objects would ask for each.
     with _explained("list containers"):
         found = client.api.containers(all=True, filters=_of(deployment))
-    return {str(item["Names"][0]).lstrip("/"): str(item["State"]) for item in found}
+    return {
+        str(item["Names"][0]).lstrip("/"): Present(
+            state=str(item["State"]),
+            tenant=str(item["Labels"].get(TENANT_LABEL, "")),
+            image=str(item["Image"]),
+            recipe=str(item["Labels"].get(_RECIPE_LABEL, "")),
+        )
+        for item in found
+    }
+
+
+def states(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, str]:
+    """Return the state of each container of `deployment` by name."""
+    return {name: found.state for name, found in present(client, deployment).items()}
+
+
+def networks(client: docker.DockerClient, deployment: DeploymentId) -> frozenset[str]:
+    """Return the names of the networks of `deployment`."""
+    with _explained("list networks"):
+        found = client.api.networks(filters=_of(deployment))
+    return frozenset(str(item["Name"]) for item in found)
 
 
 def tenants_with_any(client: docker.DockerClient, deployment: DeploymentId) -> frozenset[str]:

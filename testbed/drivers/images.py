@@ -116,6 +116,19 @@ def ensure_images(client: docker.DockerClient, cache: Path, events: Events) -> d
     return tags
 
 
+def current_tags(client: docker.DockerClient) -> dict[Role, str]:
+    """Return each role's image as `ensure_images` would have it, built or not; builds nothing."""
+    with _explained("look for images"):
+        name = os.environ.get(BASE_IMAGE, "")
+        root = (
+            str(client.images.get(name).id)
+            if name
+            else f"testbed/rootfs:{_root_key()[:_TAG_DIGITS]}"
+        )
+        base = _recipe("base", root, "ROOTFS")
+        return {role: _recipe(role, base.tag, "BASE").tag for role in Role}
+
+
 def remove_images(client: docker.DockerClient) -> int:
     """Remove every image of ours that no container uses; return how many are left."""
     with _explained("remove images"):

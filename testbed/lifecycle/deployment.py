@@ -10,7 +10,7 @@ from testbed.model.load import load_topology
 from testbed.model.topology import Topology
 from testbed.plan.build import build_plan
 from testbed.plan.resources import Plan, RemotePlan, VmPlan
-from testbed.sut.protocol import Sut
+from testbed.sut.protocol import Capability, Sut
 from testbed.sut.remote import RemoteMachine
 from testbed.sut.vm import LinuxVm
 
@@ -34,6 +34,16 @@ class Deployment:
         if isinstance(self.plan.sut.machine, RemotePlan):
             return RemoteMachine(self.plan, self.folder)
         return LinuxVm(self.plan, self.folder, cache_root())
+
+    def gaps(self) -> tuple[Capability, ...]:
+        """Return the FIB extensions that the SUT cannot have; our own VM can have all.
+
+        Raises:
+            TestbedError: when a machine of the user's cannot be reached.
+        """
+        if isinstance(self.plan.sut.machine, VmPlan):
+            return ()
+        return tuple(found for found in self.sut().capabilities() if not found.supported)
 
 
 def open_deployment(store: Store, record: Record) -> Deployment:

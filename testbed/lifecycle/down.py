@@ -17,6 +17,7 @@ from testbed.drivers import containers, dockerd, hostlock, ipam, links, namespac
 from testbed.errors import TestbedError
 from testbed.events import Events
 from testbed.lifecycle.deployment import recorded_topology
+from testbed.lifecycle.history import recorded
 from testbed.lifecycle.plugins import ensure_driver, ensure_drivers, ipam_owner
 from testbed.lifecycle.store import Record, RemovedError, Store
 from testbed.plan.names import ipam_driver
@@ -36,7 +37,7 @@ def remove_deployment(store: Store, record: Record, events: Events) -> None:
     deployment = record.id
     tenants = _tenants(store, record)
     try:
-        with store.locked(record, events):
+        with store.locked(record, events), recorded(store.folder(deployment), events):
             errors = _attempt_all(
                 events,
                 (

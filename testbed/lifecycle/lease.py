@@ -26,6 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from testbed.deadline import Deadline, NotYet, wait_for
+from testbed.lifecycle import history
 
 DEFAULT_LIMIT_S = 300.0
 _FOLDER, _DECISION = "leases", "decision.lock"
@@ -55,6 +56,12 @@ class Claim:
     def is_waiting(self) -> bool:
         """Whether it holds nothing yet."""
         return self.holds is None
+
+    @property
+    def told(self) -> str:
+        """What it is on and what for, in words."""
+        what = "the whole deployment" if self.whole else ", ".join(self.holds or ()) or "no tenant"
+        return f"{what}: {self.purpose}" if self.purpose else what
 
     def __str__(self) -> str:
         if self.whole:
@@ -165,9 +172,13 @@ def _claimed(
     own = wait_for(enter, deadline, what="a place in the queue of leases", pause_s=_LONGEST_PAUSE_S)
     try:
         what = "a lease on the deployment" if whole else "a lease on tenants"
-        yield wait_for(own.take, deadline, what=what, pause_s=_LONGEST_PAUSE_S)[0]
+        held = wait_for(own.take, deadline, what=what, pause_s=_LONGEST_PAUSE_S)[0]
+        history.note(folder, "lease taken", own.claim.told)
+        yield held
     finally:
         own.end()
+        if own.claim.holds is not None:
+            history.note(folder, "lease ended", own.claim.told)
 
 
 @dataclass(slots=True)
@@ -258,6 +269,7 @@ def _bury(folder: Path, path: Path) -> None:
         return  # it has ended properly, between our two looks
     if dead is not None and dead.holds is not None:
         mark_changed(folder, dead.holds, whole=dead.whole)
+        history.note(folder, "lease lost", f"{dead.told} (process {dead.pid} has died)")
     path.unlink(missing_ok=True)
 
 

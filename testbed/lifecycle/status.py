@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import docker
 
-from testbed.drivers import containers, dockerd, ipam, links
+from testbed.drivers import containers, dockerd, images, ipam, links
+from testbed.drivers.containers import Present
 from testbed.errors import TestbedError
-from testbed.lifecycle import daemon, lease
-from testbed.lifecycle.deployment import Deployment
-from testbed.lifecycle.tenants import ask
+from testbed.lifecycle import daemon, drift, lease
+from testbed.lifecycle.deployment import Deployment, recorded_topology
+from testbed.lifecycle.drift import Drift
+from testbed.lifecycle.lease import Claim
+from testbed.lifecycle.store import Store
+from testbed.lifecycle.tenants import ask, recipe_of
 from testbed.plan.resources import ContainerPlan, FibId, TenantPlan
+from testbed.sut.protocol import Capability, Sut
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +53,7 @@ class TenantStatus:
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part that all tenants share: the SUT, its daemon, the IPAM driver."""
+    """One part that all tenants share: the SUT, its FIBs, its daemon, the IPAM driver."""
 
     name: str
     ok: bool
@@ -56,65 +62,81 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A whole deployment."""
+    """A whole deployment. `gaps` are FIB extensions that a SUT of the user's cannot have."""
 
     id: str
     name: str
     parts: tuple[PartStatus, ...]
     tenants: tuple[TenantStatus, ...]
-    leases: tuple[str, ...]
+    leases: tuple[Claim, ...]
+    drift: tuple[Drift, ...]
+    gaps: tuple[Capability, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether everything is as the plan wants it."""
+        """Whether everything is healthy."""
         return all(part.ok for part in self.parts) and all(tenant.ok for tenant in self.tenants)
+
+
+@dataclass(frozen=True, slots=True)
+class _OfSut:
+    """What was seen of the SUT."""
+
+    parts: tuple[PartStatus, ...]
+    drift: tuple[Drift, ...] = ()
+    gaps: tuple[Capability, ...] = ()
 
 
 def examine(deployment: Deployment) -> Status:
     """Ask every part of the deployment how it is; takes a few seconds at most."""
     client = dockerd.connect()
     with ThreadPoolExecutor(4) as pool:
-        parts = pool.submit(_parts, deployment, client)
-        unwired = {tenant.name for tenant in _unwired(deployment)}
-        states = _states(client, deployment)
+        of_sut = pool.submit(_examine_sut, deployment)
+        unwired = {t.name for t in links.incomplete_tenants(deployment.plan, deployment.uplink)}
+        there = {} if client is None else containers.present(client, deployment.plan.deployment)
 
         def one(tenant: TenantPlan) -> TenantStatus:
             is_idle = deployment.plan.starts_on_lease and not any(
-                container.name in states for container in tenant.containers
+                container.name in there for container in tenant.containers
             )
             return _tenant(
-                client, tenant, states, is_wired=tenant.name not in unwired, is_idle=is_idle
+                client, tenant, there, is_wired=tenant.name not in unwired, is_idle=is_idle
             )
 
         tenants = tuple(pool.map(one, deployment.plan.tenants))
-        record = deployment.record
-        held = lease.holders(deployment.folder)
-        return Status(record.id, record.name, parts.result(), tenants, held)
-
-
-def _unwired(deployment: Deployment) -> Sequence[TenantPlan]:
-    return links.incomplete_tenants(deployment.plan, deployment.uplink)
-
-
-def _states(client: docker.DockerClient | None, deployment: Deployment) -> dict[str, str]:
-    return {} if client is None else containers.states(client, deployment.plan.deployment)
+        found = (
+            *_drift_of_records(deployment),
+            *_drift_of_resources(client, deployment, there, unwired),
+            *of_sut.result().drift,
+        )
+        return Status(
+            id=deployment.record.id,
+            name=deployment.record.name,
+            parts=(*_parts(deployment, client), *of_sut.result().parts),
+            tenants=tenants,
+            leases=lease.claims(deployment.folder),
+            drift=found,
+            gaps=of_sut.result().gaps,
+        )
 
 
 def _tenant(
     client: docker.DockerClient | None,
     tenant: TenantPlan,
-    states: dict[str, str],
+    there: Mapping[str, Present],
     *,
     is_wired: bool,
     is_idle: bool,
 ) -> TenantStatus:
+    def problem_of(container: ContainerPlan) -> str:
+        found = there.get(container.name)
+        return _service_problem(client, tenant, container, found.state if found else "missing")
+
     services = tuple(
         ServiceStatus(
             container.role,
             str(container.addresses[0].ip),
-            ""
-            if is_idle
-            else _service_problem(client, tenant, container, states.get(container.name, "missing")),
+            "" if is_idle else problem_of(container),
         )
         for container in tenant.containers
     )
@@ -136,14 +158,72 @@ def _service_problem(
 
 def _parts(deployment: Deployment, client: docker.DockerClient | None) -> tuple[PartStatus, ...]:
     has_ipam = ipam.is_serving(deployment.plan.ipam_driver)
-    parts = [
+    return (
         PartStatus("dockerd", client is not None, "answers" if client else "not running"),
         PartStatus("ipam", has_ipam, "serves" if has_ipam else "not running"),
-    ]
+    )
+
+
+def _examine_sut(deployment: Deployment) -> _OfSut:
     sut = deployment.sut()
     health = sut.health()
-    parts.append(PartStatus("sut", health.ok, health.detail))
-    if health.ok:
-        problem = daemon.problem(sut, deployment.plan)
-        parts.append(PartStatus("daemon", not problem, problem or "serves"))
-    return tuple(parts)
+    part = PartStatus("sut", health.ok, health.detail)
+    if not health.ok:
+        return _OfSut((part,))
+    gaps = deployment.gaps()
+    if gaps:
+        lacks = PartStatus("fibs", ok=True, detail="not applied: the SUT lacks what they need")
+        return _OfSut((part, lacks), gaps=gaps)
+    found = _drift_of_fibs(deployment, sut)
+    count = len(deployment.plan.sut.fibs)
+    detail = f"{len(found)} differences from the plan" if found else f"{count:,} as planned"
+    problem = daemon.problem(sut, deployment.plan)
+    return _OfSut(
+        (
+            part,
+            PartStatus("fibs", not found, detail),
+            PartStatus("daemon", not problem, problem or "serves"),
+        ),
+        found,
+    )
+
+
+def _drift_of_fibs(deployment: Deployment, sut: Sut) -> tuple[Drift, ...]:
+    answer = sut.channel.run(["fibctl", "show", "--format", "json"], check=False)
+    if answer.returncode != 0:
+        return (Drift("sut", answer.stderr.strip() or "fibctl failed", "testbed up"),)
+    return tuple(drift.of_fibs(deployment.plan, json.loads(answer.stdout)))
+
+
+def _drift_of_records(deployment: Deployment) -> Iterable[Drift]:
+    store = Store(deployment.folder.parent)
+    yield from drift.of_topology(deployment.record, recorded_topology(store, deployment.record))
+    marked = lease.changed(deployment.folder)
+    for name in sorted(marked.tenants) + (["sut"] if marked.whole else []):
+        found = "a killed or failed scenario may have changed it"
+        yield Drift(name, found, "nothing to do: it is restored at its next lease")
+
+
+def _drift_of_resources(
+    client: docker.DockerClient | None,
+    deployment: Deployment,
+    there: Mapping[str, Present],
+    unwired: set[str],
+) -> Iterable[Drift]:
+    plan = deployment.plan
+    spaces = [tenant.router.netns for tenant in plan.tenants]
+    yield from drift.of_names("namespaces", spaces, links.namespaces_of(plan.deployment))
+    hosted = [deployment.uplink, *(tenant.network.parent for tenant in plan.tenants)]
+    yield from drift.of_names("links", hosted, links.links_of(plan.deployment))
+    if client is None:
+        return
+    yield from drift.of_names("containers", [c.name for _, c in plan.containers()], there)
+    planned = [tenant.network.name for tenant in plan.tenants]
+    yield from drift.of_names("networks", planned, containers.networks(client, plan.deployment))
+    tags = images.current_tags(client)
+    recipes = {
+        container.name: recipe_of(tenant, container, tags, links.link_number(tenant)).digest()
+        for tenant, container in plan.containers()
+        if container.name in there and tenant.name not in unwired
+    }
+    yield from drift.of_recipes(recipes, {name: found.recipe for name, found in there.items()})

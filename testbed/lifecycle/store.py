@@ -20,7 +20,7 @@ from types import MappingProxyType
 
 from testbed.deadline import Deadline, wait_for
 from testbed.drivers import hostlock, process
-from testbed.errors import PreflightError, TestbedError
+from testbed.errors import InputError, PreflightError, Problem, TestbedError, did_you_mean
 from testbed.events import Events
 from testbed.plan.names import ID_ALPHABET, ID_LENGTH, parse_deployment_id
 from testbed.plan.resources import DeploymentId
@@ -143,14 +143,18 @@ class Store:
         """Return the deployment called `name`, or the only one there is.
 
         Raises:
-            TestbedError: when there is no such deployment, or several to choose from.
+            InputError: when there is no deployment of that name.
+            TestbedError: when there is none at all, or several to choose from.
         """
         records = self.all()
         if name:
             found = self.find(name)
             if found is None:
-                known = ", ".join(record.name for record in records) or "none"
-                raise TestbedError(f"no deployment {name!r}", hint=f"running deployments: {known}")
+                names = [record.name for record in records]
+                listed = f"running deployments: {', '.join(names) or 'none'}"
+                raise InputError(
+                    [Problem(name, "no such deployment", did_you_mean(name, names) or listed)]
+                )
             return found
         if not records:
             raise TestbedError("no deployment is up", hint="start one: testbed up")

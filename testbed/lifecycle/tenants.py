@@ -38,12 +38,7 @@ def ensure_tenant(
     containers.ensure_network(client, plan, tenant, link)
 
     def ensure(container: ContainerPlan) -> bool:
-        recipe = Recipe(
-            image=images[container.role],
-            files=service_files(tenant, container),
-            host=_host_options(tenant, container),
-            link=link,
-        )
+        recipe = recipe_of(tenant, container, images, link)
         return containers.ensure_container(client, plan, tenant, container, recipe)
 
     made = {container.name: ensure(container) for container in tenant.containers}
@@ -56,6 +51,18 @@ def ensure_tenant(
             containers.remove_container(client, plan.deployment, container.name)
             ensure(container)
         await_health(client, tenant, container)
+
+
+def recipe_of(
+    tenant: TenantPlan, container: ContainerPlan, images: Mapping[Role, str], link: int
+) -> Recipe:
+    """Return what `container` is made of, on the tenant link of number `link`."""
+    return Recipe(
+        image=images[container.role],
+        files=service_files(tenant, container),
+        host=_host_options(tenant, container),
+        link=link,
+    )
 
 
 def _is_well(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan) -> bool:

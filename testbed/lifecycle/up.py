@@ -21,6 +21,7 @@ from testbed.events import Events
 from testbed.lifecycle import capacity, daemon, lease, preflight
 from testbed.lifecycle.deployment import Deployment, open_deployment, recorded_topology
 from testbed.lifecycle.down import remove_deployment
+from testbed.lifecycle.history import recorded
 from testbed.lifecycle.plugins import ensure_drivers
 from testbed.lifecycle.store import Record, RemovedError, Store, cache_root
 from testbed.lifecycle.tenants import ensure_tenant
@@ -70,8 +71,9 @@ def bring_up(
             try:
                 with store.locked(record, events):
                     deployment = open_deployment(store, record)
-                    _refuse_what_does_not_fit(store, deployment, events)
-                    _converge(deployment, events)
+                    with recorded(deployment.folder, events):
+                        _refuse_what_does_not_fit(store, deployment, events)
+                        _converge(deployment, events)
             except RemovedError:
                 continue  # by a `down` that was there first
             return deployment
@@ -86,6 +88,7 @@ def repair(store: Store, deployment: Deployment, events: Events) -> None:
     with (
         hostlock.held(hostlock.IN_USE, shared=True, limit_s=_STOP_LIMIT_S),
         store.locked(deployment.record, events),
+        recorded(deployment.folder, events),
     ):
         _converge(deployment, events)
 

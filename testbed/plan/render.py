@@ -14,19 +14,20 @@ REDACTED = "***"
 
 def plan_view(plan: Plan) -> dict[str, Json]:
     """Return `plan` in the shape of its dataclasses, addresses as text, without any password."""
-    view = _view(plan)
+    view = view_of(plan)
     if not isinstance(view, dict):
         raise TypeError("a plan is a mapping")
     return view
 
 
-def _view(value: object) -> Json:
+def view_of(value: object) -> Json:
+    """Return a part of a plan in the same shape."""
     if isinstance(value, Secret):
         return {"name": value.name, "password": REDACTED}
     if is_dataclass(value):
-        return {field.name: _view(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: view_of(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [_view(item) for item in value]
+        return [view_of(item) for item in value]
     if value is None or isinstance(value, int):
         return value
     return str(value)  # text, enumerations, addresses

@@ -35,7 +35,7 @@ Step = tuple[int, int, int, int]
 
 _LOAD_4, _LOAD_2, _LOAD_1 = 0x20, 0x28, 0x30
 _IF_EQUAL, _IF_SET, _RETURN = 0x15, 0x45, 0x06
-_TAKE: Step = (_RETURN, 0, 0, 0xFFFFFFFF)
+TAKE: Step = (_RETURN, 0, 0, 0xFFFFFFFF)
 _LEAVE: Step = (_RETURN, 0, 0, 0)
 
 
@@ -57,23 +57,17 @@ class Recorder:
         is_filter = of_nobody < len(steps) <= _LONGEST_FILTER
         self._frames: list[Frame] = []
         self._lost = 0
-        # No protocol yet: nothing comes in before filter and buffer are as they should be.
-        self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, BUFFER_BYTES // 2)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-        _attach(self._socket, steps if is_filter else [_TAKE])
-        self._socket.bind((interface, _ETH_P_ALL))
+        self._socket = open_socket(interface, steps if is_filter else [TAKE], BUFFER_BYTES)
         self._socket.settimeout(0)
 
     def read(self) -> Recorded:
         """Return everything up to now; frees the kernel's buffer."""
         with suppress(BlockingIOError):
             while True:
-                raw, extra, _, _ = self._socket.recvmsg(_LONGEST_FRAME, 64)
-                if raw[12:14] != struct.pack("!H", _MARKER_TYPE):
-                    self._frames.append(Frame(_time(extra), raw))
-        statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        self._lost += struct.unpack("II", statistics)[1]  # the kernel forgets it when asked
+                frame = receive(self._socket)
+                if frame is not None:
+                    self._frames.append(frame)
+        self._lost += count_lost(self._socket)
         return Recorded(tuple(self._frames), self._lost)
 
     def close(self) -> None:
@@ -84,11 +78,52 @@ class Recorder:
 def save(frames: Iterable[Frame], path: Path) -> None:
     """Write `frames` as a pcap file with times in nanoseconds, for its owner alone."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, _LONGEST_FRAME, 1))
+        file.write(PCAP_HEADER)
         for frame in frames:
-            seconds, fraction = divmod(round(frame.time_s * 1e9), 1_000_000_000)
-            length = len(frame.raw)
-            file.write(struct.pack("=IIII", seconds, fraction, length, length) + frame.raw)
+            file.write(pcap_record(frame))
+
+
+PCAP_HEADER = struct.pack("=IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, _LONGEST_FRAME, 1)
+"""The beginning of a pcap file of Ethernet frames with times in nanoseconds."""
+
+
+def pcap_record(frame: Frame) -> bytes:
+    """Return `frame` as it stands in a pcap file."""
+    seconds, fraction = divmod(round(frame.time_s * 1e9), 1_000_000_000)
+    length = len(frame.raw)
+    return struct.pack("=IIII", seconds, fraction, length, length) + frame.raw
+
+
+def open_socket(interface: str, steps: list[Step], buffer_bytes: int) -> socket.socket:
+    """Return a packet socket on `interface` that takes what the filter `steps` take."""
+    # No protocol yet: nothing comes in before filter and buffer are as they should be.
+    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes // 2)
+    opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    _attach(opened, steps)
+    opened.bind((interface, _ETH_P_ALL))
+    return opened
+
+
+def receive(source: socket.socket) -> Frame | None:
+    """Return the next frame, or None if it is a capture's own marker."""
+    raw, extra, _, _ = source.recvmsg(_LONGEST_FRAME, 64)
+    return None if raw[12:14] == struct.pack("!H", _MARKER_TYPE) else Frame(_time(extra), raw)
+
+
+def count_lost(source: socket.socket) -> int:
+    """Return how many frames found no room since the last call: the kernel forgets when asked."""
+    statistics = source.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+    return int(struct.unpack("II", statistics)[1])
+
+
+def filter_of_routers(tenants: Iterable[TenantPlan]) -> list[Step]:
+    """Return a filter for what the routers of `tenants` send and get on the shared segment."""
+    steps: list[Step] = []
+    for tenant in tenants:
+        for offset in (0, 6):
+            steps += _equal(offset, _packed_mac(tenant.router.uplink.mac))
+    return [*steps, _LEAVE]
 
 
 def filter_of(tenants: Iterable[TenantPlan]) -> list[Step]:
@@ -138,11 +173,11 @@ def _all_equal(parts: list[tuple[int, bytes]]) -> list[Step]:
         beyond = length - 2 * place - 2
         load = _LOAD_4 if len(value) == 4 else _LOAD_2
         steps += [(load, 0, 0, offset), (_IF_EQUAL, 0, beyond, int.from_bytes(value))]
-    return [*steps, _TAKE]
+    return [*steps, TAKE]
 
 
 def _take_if(test: int, operand: int) -> list[Step]:
-    return [(test, 0, 1, operand), _TAKE]
+    return [(test, 0, 1, operand), TAKE]
 
 
 def _packed_mac(mac: Mac) -> bytes:

@@ -9,6 +9,7 @@ from testbed.plan.resources import Mac, Plan
 from testbed.probe.capture import Frame
 from testbed.report.record import Packet
 
+MOST_DRAWN = 12
 MOST_PACKETS = 400
 _EVERYBODY = "ff:ff:ff:ff:ff:ff"
 
@@ -32,6 +33,69 @@ class TopologyView:
     deployment: str
     default_fib: int
     tenants: list[TenantView]
+
+
+class Picture:
+    """The topology as a drawing: tenants in a row above the one segment, the SUT below."""
+
+    width, gap = 184, 16
+    box_height, top = 150, 12
+
+    def __init__(self, view: TopologyView) -> None:
+        self.view = view
+        self.drawn = view.tenants[:MOST_DRAWN]
+        self.more = len(view.tenants) - len(self.drawn)
+
+    @property
+    def columns(self) -> int:
+        """How many tenants stand beside one another."""
+        return min(4, max(1, len(self.drawn)))
+
+    @property
+    def rows(self) -> int:
+        """How many rows they take."""
+        return -(-len(self.drawn) // self.columns)
+
+    @property
+    def total_width(self) -> int:
+        """Width of the drawing: a bus runs down its left side."""
+        return 40 + self.columns * (self.width + self.gap)
+
+    @property
+    def bus_bottom(self) -> int:
+        """Where the SUT's own line leaves."""
+        return self.top + self.rows * (self.box_height + 34)
+
+    @property
+    def total_height(self) -> int:
+        """Height of the drawing."""
+        return self.bus_bottom + 74
+
+    def boxes(self) -> list[tuple[int, int, TenantView]]:
+        """Return each tenant with the place of its upper left corner."""
+        return [
+            (
+                40 + place % self.columns * (self.width + self.gap),
+                self.top + place // self.columns * (self.box_height + 34),
+                tenant,
+            )
+            for place, tenant in enumerate(self.drawn)
+        ]
+
+
+def svg_of(plan: Plan) -> str:
+    """Return a drawing of `plan` that needs nothing else, on a light ground."""
+    import jinja2  # noqa: PLC0415 - the only use
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("testbed.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("picture.svg.j2")
+    return template.render(picture=Picture(view_of(plan)), stands_alone=True)
 
 
 def view_of(plan: Plan) -> TopologyView:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import jinja2
 
-from testbed.report.picture import TenantView, TopologyView
+from testbed.report.picture import Picture, TenantView, TopologyView
 from testbed.report.record import MatrixCell, TestRecord, read
 
 RECORDS, REPORT = "records", "index.html"
-_MOST_DRAWN = 12  # tenants of a picture
 _BAD = ("failed", "error", "xpassed", "unfinished")
 
 
@@ -44,7 +43,7 @@ def render(folder: Path, *, seed: int) -> Path:
         span=_Span.of(records),
         lanes=_lanes(records),
         matrices=_matrices(records),
-        pictures=[_Picture(view) for view in views],
+        pictures=[Picture(view) for view in views],
         versions=versions,
     )
     path = folder / REPORT
@@ -188,51 +187,3 @@ def _matrix(
 
     rows = [(sender, [square(sender, receiver) for receiver in tenants]) for sender in senders]
     return _Matrix(direction, protocol, tenants, rows)
-
-
-class _Picture:
-    """The topology as a drawing: tenants in a row above the one segment, the SUT below."""
-
-    width, gap = 184, 16
-    box_height, top = 150, 12
-
-    def __init__(self, view: TopologyView) -> None:
-        self.view = view
-        self.drawn = view.tenants[:_MOST_DRAWN]
-        self.more = len(view.tenants) - len(self.drawn)
-
-    @property
-    def columns(self) -> int:
-        """How many tenants stand beside one another."""
-        return min(4, max(1, len(self.drawn)))
-
-    @property
-    def rows(self) -> int:
-        """How many rows they take."""
-        return -(-len(self.drawn) // self.columns)
-
-    @property
-    def total_width(self) -> int:
-        """Width of the drawing: a bus runs down its left side."""
-        return 40 + self.columns * (self.width + self.gap)
-
-    @property
-    def bus_bottom(self) -> int:
-        """Where the SUT's own line leaves."""
-        return self.top + self.rows * (self.box_height + 34)
-
-    @property
-    def total_height(self) -> int:
-        """Height of the drawing."""
-        return self.bus_bottom + 74
-
-    def boxes(self) -> list[tuple[int, int, TenantView]]:
-        """Return each tenant with the place of its upper left corner."""
-        return [
-            (
-                40 + place % self.columns * (self.width + self.gap),
-                self.top + place // self.columns * (self.box_height + 34),
-                tenant,
-            )
-            for place, tenant in enumerate(self.drawn)
-        ]

@@ -32,14 +32,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
 def test_help_tells_exit_codes(run: Run) -> None:
     code, output, _ = run("--help")
     assert code == 0
-    assert "Exit codes: 0 done, 1 failed, 2 bad input" in output
+    assert "Exit codes: 0 done, 1 failed or unwell, 2 bad input, 3 the host" in output
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["upp"], "No such command 'upp'. Did you mean 'up'?"),
-        (["exec"], "Missing argument 'target'"),
+        (["exec"], "Missing argument 'TARGET'"),
         (["status", "--format", "xml"], "'xml' is not one of"),
         (["plan", "no/such.yaml"], "no/such.yaml:1:1: cannot read it"),
     ],
@@ -71,7 +71,8 @@ def test_without_deployment_says_how_to_start_one(run: Run, verb: str) -> None:
 
 def test_status_for_programs_is_json_even_when_nothing_is_up(run: Run) -> None:
     code, output, _ = run("status", "--format", "json")
-    assert (code, json.loads(output)) == (0, {"deployments": []})
+    told = {"schema": "testbed.status/1", "ok": True, "deployments": []}
+    assert (code, json.loads(output)) == (0, told)
 
 
 def test_plan_for_programs_is_json_without_secrets(run: Run) -> None:

@@ -38,9 +38,9 @@ def test_absent_deployment_is_an_error_that_names_those_there_are(
     with pytest.raises(TestbedError, match="no deployment is up"):
         store.get()
     store.create("small", source)
-    with pytest.raises(TestbedError, match="no deployment 'large'") as caught:
+    with pytest.raises(TestbedError, match="large: no such deployment") as caught:
         store.get("large")
-    assert "small" in caught.value.hint
+    assert "small" in caught.value.message
 
 
 def test_two_deployments_must_be_told_apart(store: Store, source: Path) -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 
 from rich.console import Console
 from rich.live import Live
@@ -16,21 +14,16 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
+from testbed.cli.options import Progress
+from testbed.cli.telling import steps
 from testbed.events import Event, Events, Phase
-
-
-class Progress(StrEnum):
-    """How steps are shown while a command works."""
-
-    AUTO = "auto"
-    PLAIN = "plain"
-    JSON = "json"
-    QUIET = "quiet"
+from testbed.lifecycle.history import fields_of
 
 
 @contextmanager
-def shown_events(progress: Progress, console: Console) -> Iterator[Events]:
-    """Yield events whose steps are shown on `console` until the block ends."""
+def shown_events(progress: Progress) -> Iterator[Events]:
+    """Yield events whose steps are shown on stderr until the block ends."""
+    console = steps()
     if progress is Progress.QUIET:
         yield Events()
     elif progress is Progress.JSON:
@@ -43,7 +36,7 @@ def shown_events(progress: Progress, console: Console) -> Iterator[Events]:
 
 
 def _print_json(event: Event) -> None:
-    sys.stderr.write(json.dumps(dataclasses.asdict(event)) + "\n")
+    sys.stderr.write(json.dumps(fields_of(event)) + "\n")
 
 
 def _print_line(console: Console, event: Event) -> None:

@@ -1,0 +1,140 @@
+"""The verb `status`: health, drift from the plan, and leases.
+
+The first line comes from the records alone, before anything heavy is imported or asked.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from testbed.lifecycle.store import Record, Store, state_root
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from testbed.lifecycle.check import Verdict
+    from testbed.lifecycle.status import Status, TenantStatus
+
+_MOST_ROWS = 40
+_MOST_DRIFT = 20
+
+
+def print_status(name: str, *, as_json: bool) -> bool:
+    """Print how a deployment is, or all of them; return whether all are healthy."""
+    store = Store(state_root())
+    if as_json:
+        return _print_json(store, name)
+    records = (store.get(name),) if name else store.all() or (store.get(name),)
+    found = [_print_one(store, record) for record in records]
+    return all(found)
+
+
+def _print_json(store: Store, name: str) -> bool:
+    from testbed.cli.views import StatusView, data_of, deployment_view
+
+    records = (store.get(name),) if name else store.all()
+    views = tuple(deployment_view(record, _examine(store, record)) for record in records)
+    is_ok = all(view.ok for view in views)
+    view = StatusView(schema="testbed.status/1", ok=is_ok, deployments=views)
+    sys.stdout.write(json.dumps(data_of(view), indent=2) + "\n")
+    return is_ok
+
+
+def _print_one(store: Store, record: Record) -> bool:
+    since = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created_s))
+    sys.stdout.write(f"deployment {record.name} ({record.id}) of {record.source}, since {since}\n")
+    sys.stdout.flush()
+    from testbed.cli.telling import console
+
+    state = _examine(store, record)
+    out = console()
+    print_tenants(out, state.tenants, {})
+    print_parts(out, state)
+    return state.ok
+
+
+def _examine(store: Store, record: Record) -> Status:
+    from testbed.lifecycle.deployment import open_deployment
+    from testbed.lifecycle.status import examine
+
+    return examine(open_deployment(store, record))
+
+
+def print_parts(out: Console, state: Status) -> None:
+    """Print what all tenants share, what the SUT lacks, drift and leases."""
+
+    def say(text: str) -> None:
+        out.print(text, markup=False, highlight=False)
+
+    for part in state.parts:
+        out.print("[green]✔[/green]" if part.ok else "[red]✘[/red]", end=" ")
+        say(f"{part.name}: {part.detail}")
+    for gap in state.gaps:
+        out.print("[yellow]![/yellow]", end=" ")
+        say(f"the SUT cannot have: {gap.extension}\n    {gap.reason}")
+    for drift in state.drift[:_MOST_DRIFT]:
+        out.print("[yellow]![/yellow]", end=" ")
+        say(f"drift: {drift.subject}: {drift.found}\n    {drift.mend}")
+    if len(state.drift) > _MOST_DRIFT:
+        say(f"and {len(state.drift) - _MOST_DRIFT:,} more (--format json has all)")
+    for lease in state.leases:
+        say(f"leased: {lease}" if not lease.is_waiting else f"queue: {lease}")
+
+
+def print_tenants(
+    out: Console, tenants: Sequence[TenantStatus], verdicts: dict[str, Verdict]
+) -> None:
+    """Print all tenants; of very many those that are unwell or run services, and a sum."""
+    shown = tenants
+    if len(tenants) > _MOST_ROWS:
+        unwell = [tenant for tenant in tenants if not tenant.ok]
+        running = [tenant for tenant in tenants if tenant.ok and not tenant.idle]
+        shown = (*unwell[:_MOST_ROWS], *running[:_MOST_ROWS])[:_MOST_ROWS]
+    out.print(_table(shown, verdicts))
+    if len(shown) < len(tenants):
+        idle = sum(tenant.idle and tenant.ok for tenant in tenants)
+        bad = sum(not tenant.ok for tenant in tenants)
+        checked = f"; {len(verdicts)} checked end to end" if verdicts else ""
+        out.print(
+            f"{len(tenants):,} tenants: {len(tenants) - idle - bad:,} with services running, "
+            f"{idle:,} idle until they are leased, {bad:,} unwell{checked}",
+            highlight=False,
+        )
+
+
+def _table(tenants: Sequence[TenantStatus], verdicts: dict[str, Verdict]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for title in ("tenant", "server addresses", "FIB", "services", "health"):
+        table.add_column(title, overflow="fold")
+    if verdicts:
+        table.add_column("login end to end", overflow="fold")
+    for tenant in tenants:
+        services = " ".join(f"{service.role}" for service in tenant.services)
+        row = [tenant.name, "\n".join(tenant.server_addresses), str(tenant.fib), services]
+        row.append(_health(tenant))
+        verdict = verdicts.get(tenant.name)
+        if verdict:
+            colour = "green" if verdict.ok else "red"
+            row.append(f"[{colour}]{escape(verdict.detail)}[/{colour}]")
+        table.add_row(*row)
+    return table
+
+
+def _health(tenant: TenantStatus) -> str:
+    from rich.markup import escape
+
+    problems = [tenant.problem] if tenant.problem else []
+    problems += [f"{item.role}: {item.problem}" for item in tenant.services if item.problem]
+    if not problems and tenant.idle:
+        return "[dim]idle until leased[/dim]"
+    if not problems:
+        return "[green]healthy[/green]"
+    return "[red]" + escape("\n".join(problems)) + "[/red]"
