@@ -158,13 +158,17 @@ def furnish(folder: Path) -> None:
 
 
 def _leave_mounts_below(top: Path) -> None:
-    """Unmount the host's mounts below `top` here: hidden ones would still be in the list."""
-    rows = Path("/proc/self/mountinfo").read_text().splitlines()
-    points = [Path(row.split()[4]) for row in rows]
-    # The nearest to the top take those below along.
-    for point in sorted(points):
-        if top in point.parents and point.is_mount():
-            process.run(["umount", "--recursive", "--lazy", str(point)], check=False)
+    """Unmount the host's mounts below `top` here: hidden ones would still be in the list.
+
+    There they come and go, and one whose mount point is unlinked there vanishes here too.
+    """
+    left = None
+    while points := [point for point in traces.mount_points() if top in Path(point).parents]:
+        if left is not None and len(points) >= left:
+            return  # hidden below a mount on `top` itself, out of everybody's reach
+        left = len(points)
+        for point in reversed(points):  # the last mounted first
+            traces.unmount(Path(point))
 
 
 def _reap() -> None:

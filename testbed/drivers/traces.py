@@ -56,7 +56,7 @@ def undo(prefixes: Iterable[Path]) -> None:
         if not any(path.is_relative_to(prefix) for prefix in chosen):
             kept.append(line)
         elif line.startswith("mount "):
-            _unmount(path)
+            unmount(path)
         else:
             _remove(path)
     if kept:
@@ -82,7 +82,7 @@ def _lines() -> list[str]:
     return sorted(lines, key=lambda line: not line.startswith("mount "))
 
 
-def _mount_points() -> list[str]:
+def mount_points() -> list[str]:
     """Return all mount points, in the order of mounting."""
     rows = Path("/proc/self/mountinfo").read_text().splitlines()
     return [row.split()[4].encode().decode("unicode_escape") for row in rows]
@@ -94,15 +94,16 @@ def _remove(path: Path) -> None:
             path.rmdir()
         return
     if path.is_dir() and not path.is_symlink():
-        for point in reversed(_mount_points()):
+        for point in reversed(mount_points()):
             if Path(point).is_relative_to(path):
-                _unmount(Path(point))
+                unmount(Path(point))
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _unmount(path: Path) -> None:
+def unmount(path: Path) -> None:
+    """Detach what is mounted on `path`; nothing is no error."""
     if _libc.umount2(bytes(path), _MNT_DETACH) == 0:
         return
     number = ctypes.get_errno()
