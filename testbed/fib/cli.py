@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from . import api, bpfmap
+from . import api, bpfmap, programs
 from .apply import apply_again, apply_text, remove_everything, saved_document
 from .breakage import PIECES, break_address, break_piece
 from .document import FIB_MAX, InputError
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_apply(commands)
     _add_show(commands)
     _add_questions(commands)
+    _add_trace(commands)
     _add_exec(commands)
     _add_policy(commands)
     _add_break(commands)
@@ -118,6 +119,16 @@ def _add_questions(commands: Any) -> None:
     sockets.add_argument("--fib", type=int, help="only this FIB")
     sockets.add_argument("--format", choices=("text", "json"), default="text")
     sockets.set_defaults(run=_sockets)
+
+
+def _add_trace(commands: Any) -> None:
+    traced = commands.add_parser(
+        "trace",
+        help="tell every new thread, socket and connection with its FIB",
+        description="Print one JSON object a line for each thread that is started and each socket "
+        "that is made or connected, by whom and in which FIB, until standard input ends.",
+    )
+    traced.set_defaults(run=_trace)
 
 
 def _add_exec(commands: Any) -> None:
@@ -253,6 +264,11 @@ def _exec(options: argparse.Namespace) -> int:
         raise InputError([f"exec: {options.fib} is not between 0 and {FIB_MAX}"]) from error
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; the command must not
     os.execvp(command[0], command)
+
+
+def _trace(_: argparse.Namespace) -> int:
+    directory = programs.directory()
+    os.execv(directory / "fib-trace", ["fib-trace", str(directory)])
 
 
 def _policy(options: argparse.Namespace) -> int:

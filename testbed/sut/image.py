@@ -42,6 +42,11 @@ PACKAGES = (
     "bpftool",
     "nftables",
     "iproute2",
+    # what the extensions are proven with
+    "libpam-krb5",  # an unmodified sshd asks the tenant's KDC in its own process
+    "python3-hypothesis",  # random sequences of changes, kernel against oracle
+    "python3-pycares",  # c-ares: a resolver that is not libc's
+    "python3-pycurl",  # libcurl: resolves in a thread of its own
     # to look inside with
     "bind9-dnsutils",
     "curl",

@@ -18,6 +18,7 @@
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct task_struct {
+	int pid;
 	struct task_struct *group_leader;
 };
 

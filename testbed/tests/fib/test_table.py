@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,17 @@ SUITE = ROOT / "testbed/fib/conformance"
 ALL = {**ROWS, **PITFALLS}
 
 
-def suite() -> list[ast.FunctionDef]:
+def functions(places: Iterable[Path]) -> list[ast.FunctionDef]:
     return [
         node
-        for path in sorted(SUITE.glob("test_*.py"))
+        for path in sorted(places)
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     ]
+
+
+def suite() -> list[ast.FunctionDef]:
+    return functions(SUITE.glob("test_*.py"))
 
 
 SHOWN = {subject for test in suite() for subject in subjects_of(test.name)}
@@ -59,12 +64,14 @@ def test_what_is_shown_elsewhere_is_there(place: str) -> None:
     assert (ROOT / place).is_file()
 
 
+def expects_failure(test: ast.FunctionDef) -> bool:
+    marks = [ast.unparse(mark) for mark in test.decorator_list]
+    return any("expectedFailure" in mark or "mark.xfail" in mark for mark in marks)
+
+
 def test_every_expected_failure_is_explained() -> None:
-    expected = {
-        test.name
-        for test in suite()
-        if any("expectedFailure" in ast.unparse(mark) for mark in test.decorator_list)
-    }
+    places = {ROOT / place for place in ELSEWHERE.values() if place.startswith("scenarios/")}
+    expected = {test.name for test in (*suite(), *functions(places)) if expects_failure(test)}
     assert expected == {gap.test for gap in GAPS if gap.test}
 
 
