@@ -6,7 +6,7 @@ TOPOLOGY ?= topologies/proposal.yaml
 # Workers of the scenario run: two a core keeps the cores busy while others wait for the wire.
 JOBS ?= 4
 
-.PHONY: help setup testbed-up testbed-down test lint types unit vm scenarios conformance bench clean
+.PHONY: help setup testbed-up testbed-down test lint types unit vm scenarios conformance reference bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ conformance: setup ## Run the FIB extensions' conformance suite and write docs/c
 		python3 -m fib.conformance --table >docs/conformance.md.new; failed=$$?; \
 	if [ -s docs/conformance.md.new ]; then mv docs/conformance.md.new docs/conformance.md; fi; \
 	rm -f docs/conformance.md.new; $(VENV)/bin/testbed down bare; exit $$failed
+
+reference: setup ## Write docs/reference anew: command line, topologies, API, JSON output
+	$(PY) -m testbed.reference
 
 bench: setup ## What the designs cost, side by side, into docs/bench (QUICK=1: 5 minutes, LONG=1: more)
 	$(PY) -m testbed.bench

@@ -83,5 +83,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("alpho", ["alpha", "bravo"])
     "did you mean 'alpha'?"
     """
-    close = get_close_matches(word, list(known), n=1)
+    close = get_close_matches(word, [str(name) for name in known], n=1)
     return f"did you mean {close[0]!r}?" if close else ""

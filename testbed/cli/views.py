@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from testbed.events import Event
 from testbed.lifecycle.check import Verdict
 from testbed.lifecycle.drift import Drift
 from testbed.lifecycle.lease import Claim
@@ -85,6 +86,18 @@ class PlanView(Plan):
     """`testbed plan --format json`: everything that `up` would make; passwords are `***`."""
 
     schema: Literal["testbed.plan/1"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventView(Event):
+    """One line of `testbed events --format json` and of `--progress json`: who did what.
+
+    `phase` is `end` (done), `fail` or `note`; `--progress json` also has `begin`.
+    """
+
+    schema: Literal["testbed.event/1"] = "testbed.event/1"
+    pid: int = 0
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,15 @@ def fields_of(event: Event) -> dict[str, Any]:
     script = Path(sys.argv[0]).name
     by = " ".join([script, *sys.argv[1:2]]) if script not in ("", "-c") else "a test worker"
     return {"schema": SCHEMA, **asdict(event), "pid": os.getpid(), "by": by}
+
+
+def event_in(line: str) -> Event | None:
+    """Return the event that `line` tells, None when it is no event's."""
+    if not line.startswith(f'{{"schema": "{SCHEMA}"'):
+        return None
+    told = json.loads(line)
+    values = {field.name: told[field.name] for field in fields(Event)}
+    return Event(**{**values, "phase": Phase(told["phase"])})
 
 
 @contextmanager

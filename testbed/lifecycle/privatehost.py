@@ -7,7 +7,6 @@ seconds, unless a scenario failed or was killed.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -22,7 +21,8 @@ from testbed.drivers import dockerd, images, process, store
 from testbed.drivers.enclosure import Enclosure
 from testbed.drivers.process import Finished, Talking
 from testbed.errors import ResourceError
-from testbed.events import Event, Events, Phase
+from testbed.events import Event, Events
+from testbed.lifecycle.history import event_in
 from testbed.lifecycle.inventory import Inventory
 from testbed.lifecycle.store import cache_root
 
@@ -44,9 +44,9 @@ class Command:
     def events(self) -> Iterator[Event]:
         """Yield the steps that it tells, until it ends; `said` keeps its other words."""
         for line in self._talking.lines():
-            if line.startswith('{"phase"'):
-                told = json.loads(line)
-                yield Event(**{**told, "phase": Phase(told["phase"])})
+            event = event_in(line)
+            if event is not None:
+                yield event
             else:
                 self.said.append(line)
 

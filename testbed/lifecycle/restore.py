@@ -73,4 +73,5 @@ def _make_anew(client: docker.DockerClient, deployment: Deployment, tenant: Tena
     if had or not plan.starts_on_lease:
         tags = images.ensure_images(client, cache_root(), Events())
         ensure_tenant(client, plan, tenant, tags, Events())
-        daemon.give_keys(client, (tenant,), deployment.sut())
+        if not deployment.gaps():
+            daemon.give_keys(client, (tenant,), deployment.sut())

@@ -54,7 +54,8 @@ def bring_up(
     """Bring the topology up under `name` (the topology's own unless given), or repair it.
 
     A deployment of that name whose topology was another is removed first. `marks` are files for
-    the folder of a deployment that is new.
+    the folder of a deployment that is new. On a machine of the user's that lacks what an extension
+    needs (`Deployment.gaps`), everything but FIBs and daemon is brought up.
 
     Raises:
         TopologyError: when the file is wrong; nothing was made then.
@@ -141,7 +142,8 @@ def _converge(deployment: Deployment, events: Events) -> None:
         rewired = _wire(deployment, events)
         services = pool.submit(_start_services, deployment, client, built, rewired, events)
         _first_error(client, built, machine, services)
-    daemon.give_keys(client.result(), services.result(), sut)
+    if not deployment.gaps():
+        daemon.give_keys(client.result(), services.result(), sut)
 
 
 def _check_budget(deployment: Deployment, events: Events) -> None:
@@ -165,6 +167,9 @@ def _images(client: Future[docker.DockerClient], events: Events) -> dict[Role, s
 
 def _start_sut(deployment: Deployment, sut: Sut, events: Events) -> None:
     sut.start(events)
+    if deployment.gaps():
+        events.note("FIBs are not configured", "the SUT lacks what the extensions need")
+        return
     with events.step("configure FIBs"):
         sut.apply(fib_state(deployment.plan))
     with events.step("start the daemon"):

@@ -92,7 +92,8 @@ def _start(
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="warm") as pool:
             for _ in pool.map(start, cold):
                 pass
-        daemon.give_keys(client, cold, deployment.sut())
+        if not deployment.gaps():
+            daemon.give_keys(client, cold, deployment.sut())
 
 
 def _idle(

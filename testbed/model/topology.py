@@ -52,7 +52,9 @@ class Server(_Model):
     """
 
     v4: Host4 | None = None
+    """Its IPv4 address."""
     v6: Host6 | None = None
+    """Its IPv6 address; an explicit null means none."""
 
     @property
     def has_v6(self) -> bool:
@@ -64,12 +66,16 @@ class LocalAddress(_Model):
     """An address of the SUT that no tenant owns, one per family."""
 
     v4: Host4 | None = None
+    """Its IPv4 address."""
     v6: Host6 | None = None
+    """Its IPv6 address."""
 
 
 class _Service(_Model):
     address: Host4 | None = None
+    """Its address in the tenant's network."""
     address6: Host6 | None = None
+    """The same for IPv6."""
 
 
 def _one_is_many(value: Any) -> Any:
@@ -83,26 +89,32 @@ class Dns(_Service):
     """A tenant's DNS server; `records` are names outside the tenant's domain as a rule."""
 
     records: dict[HostName, _Addresses] = Field(default_factory=dict)
+    """More names, each with an address or a list of them."""
 
 
 class Ldap(_Service):
     """A tenant's directory; the base DN follows from the domain when left out."""
 
     base_dn: BaseDn | None = None
+    """The directory's base, such as `dc=alpha,dc=test`."""
 
 
 class Kdc(_Service):
     """A tenant's Kerberos realm, the domain in capitals when left out."""
 
     realm: Realm | None = None
+    """The realm's name."""
 
 
 class Services(_Model):
     """What runs in a tenant's network beside its client."""
 
     dns: Annotated[Dns | None, NothingIsEmpty] = None
+    """A DNS server (NSD)."""
     ldap: Annotated[Ldap | None, NothingIsEmpty] = None
+    """A directory (OpenLDAP)."""
     kdc: Annotated[Kdc | None, NothingIsEmpty] = None
+    """A Kerberos realm (MIT)."""
 
     def present(self) -> dict[Literal["dns", "ldap", "kdc"], Dns | Ldap | Kdc]:
         """Return the services there are, by name."""
@@ -118,7 +130,9 @@ class Route(_Model):
     """
 
     to: Destination
+    """The network beyond the LAN."""
     via: Host | None = None
+    """The LAN's host that leads there."""
 
 
 def _number_of_servers(value: Any) -> Any:
@@ -141,22 +155,39 @@ class Tenant(_Model):
     """
 
     fib: Annotated[StrictInt, Field(ge=1, le=MOST_TENANTS)] | None = None
+    """Its number, which is its FIB and chooses its block of the uplink. So a part of a topology keeps the
+    addresses of the whole.
+    """
     network: Range4 = IPv4Network("192.168.0.0/24")
+    """Its LAN."""
     network6: Range6 | None = IPv6Network("fd00:c0a8::/64")
+    """The same for IPv6; null switches IPv6 off."""
     client: Host4 | None = None
+    """Its client; may have the number of another tenant's server address."""
     client6: Host6 | None = None
+    """The same for IPv6."""
     router: Host4 | None = None
+    """Its router, on the LAN."""
     router6: Host6 | None = None
+    """The same for IPv6."""
     services: Annotated[Services, NothingIsEmpty] = Services()
+    """What runs beside its client: any of `dns`, `ldap`, `kdc`."""
     servers: Annotated[
         tuple[Server, ...], BeforeValidator(_number_of_servers), Field(min_length=1)
     ] = (Server(),)
+    """Its addresses of the SUT: a number up to 5, or a list as `[{v4: 10.96.0.1}, {}]`."""
     next_hop: Host4 | None = None
+    """Its router, on the uplink."""
     next_hop6: Host6 | None = None
+    """The same for IPv6."""
     domain: Domain | None = None
+    """Its DNS domain, at most 56 characters."""
     users: dict[UserName, Password] = Field(default_factory=dict, repr=False)
+    """Passwords by user name."""
     login: Literal["ldap", "kerberos"] | None = None
+    """How users log in."""
     routes: tuple[Route, ...] = ()
+    """Networks beyond the LAN."""
 
     @property
     def method(self) -> Literal["ldap", "kerberos"] | None:
@@ -172,41 +203,66 @@ class Uplink(_Model):
     """The ranges that tenants' blocks on the shared segment are cut from."""
 
     v4: Range4 = IPv4Network("10.64.0.0/12")
+    """Tenant *k* has its *k*-th /29."""
     v6: Range6 = IPv6Network("fd00:64::/32")
+    """Tenant *k* has its /64 number *k*."""
 
 
 class Ssh(_Model):
     """The user's own machine: `uplink` is the host's interface that joins `interface` there."""
 
     host: SshHost
+    """The machine's name or address, as you reach it by ssh."""
     port: Port = 22
+    """Its ssh port."""
     user: SshUser = "root"
+    """Who logs in there."""
     system: Literal["linux", "freebsd"] = "linux"
+    """What runs there."""
     interface: InterfaceName
+    """The machine's interface on the tenants' segment."""
     uplink: InterfaceName
+    """This host's interface that joins it."""
     mac: Mac
+    """The MAC of the machine's interface."""
 
 
 class Sut(_Model):
     """The system under test; `addresses` have no FIB of their own and take the interface's."""
 
     kind: Literal["vm", "ssh"] | None = None
+    """Our own VM, or a machine of yours."""
     memory_mib: Annotated[StrictInt, Field(ge=256, le=1 << 20)] = 1024
+    """Memory of our VM."""
     cpus: Annotated[StrictInt, Field(ge=1, le=256)] = 2
+    """Processors of our VM."""
     ssh: Ssh | None = None
+    """How a machine of yours is reached."""
     interface_fib: StrictStr | None = None
+    """The tenant whose FIB is the interface's, for addresses without one of their own."""
     addresses: tuple[LocalAddress, ...] = ()
+    """Addresses without a FIB of their own, as `[{v4: 10.79.255.1}]`."""
 
 
 class Topology(_Model):
     """All of it; a tenant's place in `tenants`, counted from 1, is its FIB unless it has a `fib`."""
 
     name: Name = "topology"
+    """Name of the deployment: 1 to 32 lower-case letters, digits and dashes, a letter first and no dash
+    last. Tenants' names are alike.
+    """
     description: StrictStr = ""
+    """One line for people."""
     uplink: Uplink = Uplink()
+    """Ranges on the SUT's segment, from which tenants' blocks are cut."""
     sut: Sut = Sut()
+    """The system under test."""
     services_start: Literal["up", "lease"] | None = None
+    """When tenants' networks and containers are made: by `up`, or when a tenant is first leased; then as
+    many stay as memory allows.
+    """
     tenants: dict[StrictStr, Tenant]
+    """Tenants by name, 1 to 65,535 of them."""
 
     @property
     def starts_on_lease(self) -> bool:

@@ -4,11 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from testbed.cli.main import main
 from testbed.events import Events
+from testbed.lifecycle.history import recorded
 from testbed.lifecycle.store import Store
+from testbed.reference.output import schemas
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[3]
@@ -78,6 +81,7 @@ def test_status_for_programs_is_json_even_when_nothing_is_up(run: Run) -> None:
 def test_plan_for_programs_is_json_without_secrets(run: Run) -> None:
     code, output, _ = run("plan", str(ROOT / "topologies/proposal.yaml"), "--format", "json")
     assert code == 0
+    jsonschema.validate(json.loads(output), json.loads(schemas()["plan.1"]))
     assert [tenant["name"] for tenant in json.loads(output)["tenants"]] == [
         "alpha",
         "bravo",
@@ -113,3 +117,57 @@ def test_events_reach_every_subscriber_in_order() -> None:
     with events.step("outer"), events.step("inner"):
         events.note("told")
     assert seen == ["begin outer", "begin inner", "note told", "end inner", "end outer"]
+
+
+def test_inspection_keeps_to_its_schema_and_shows_no_password(run: Run, tmp_path: Path) -> None:
+    Store(tmp_path / "state").create("proposal", ROOT / "topologies/proposal.yaml")
+    code, output, _ = run("inspect", "bravo", "--format", "json")
+    assert code == 0
+    told = json.loads(output)
+    jsonschema.validate(told, json.loads(schemas()["inspect.1"]))
+    assert [one["state"] for one in told["containers"]] == ["missing"] * 3
+    assert "ann-of-bravo" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["inspect", "bravp"], "did you mean 'bravo'?"),
+        (["exec", "alpha:clint", "true"], "did you mean 'client'?"),
+        (["exec", "alpha", "true"], "one of: alpha:client"),
+        (["status", "propsal"], "did you mean 'proposal'?"),
+        (["capture", "alpha:wan", "-o", "x.pcap"], "alpha:lan: its own network"),
+        (["logs", "-n", "proposl", "sut"], "did you mean 'proposal'?"),
+    ],
+)
+def test_slips_are_understood(run: Run, tmp_path: Path, arguments: list[str], hint: str) -> None:
+    Store(tmp_path / "state").create("proposal", ROOT / "topologies/proposal.yaml")
+    code, output, error = run(*arguments)
+    assert (code, output) == (2, "")
+    assert hint in error
+
+
+def test_graph_of_a_topology_as_tree_and_as_drawing(run: Run, tmp_path: Path) -> None:
+    topology = str(ROOT / "topologies/thousand.yaml")
+    code, output, _ = run("graph", "--topology", topology)
+    assert code == 0
+    assert "└─ and 968 more tenants" in output
+    drawing = tmp_path / "x.svg"
+    assert run("graph", "--topology", topology, "-o", str(drawing))[0] == 0
+    assert drawing.read_text().startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+
+
+def test_events_are_told_in_order_and_as_data(run: Run, tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    record = store.create("proposal", ROOT / "topologies/proposal.yaml")
+    events = Events()
+    with recorded(store.folder(record.id), events), events.step("wire", tenant="alpha"):
+        events.note("told", "twice")
+    code, output, _ = run("events")
+    assert code == 0
+    assert [line.split(" ", 1)[1][:13] for line in output.splitlines()] == [
+        "· told: twice",
+        "✔ wire: alpha",
+    ]
+    _, output, _ = run("events", "--format", "json", "--tail", "1")
+    assert json.loads(output)["step"] == "wire"
