@@ -90,7 +90,7 @@ def _section(title: str, model: type[BaseModel], meanings: dict[str, str]) -> st
 
 
 def _sentences(model: type[BaseModel]) -> str:
-    return " ".join(inspect.getdoc(model).split()) if inspect.getdoc(model) else ""
+    return " ".join((inspect.getdoc(model) or "").split())
 
 
 def _default(field: FieldInfo) -> str:

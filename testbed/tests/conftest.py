@@ -6,6 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A busy machine is no failure: what takes long for its own sake has a deadline in its test.
+settings.register_profile(
+    "testbed", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("testbed")
 
 Golden = Callable[[Path, str], None]
 
