@@ -35,6 +35,7 @@ from testbed.probe.request import (
     service_token,
     who_am_i,
 )
+from testbed.probe.shell import Shell, run_by_ssh
 from testbed.probe.wire import Leak, frames_of, leaks
 from testbed.report.matrix import Matrix
 from testbed.running import Running, Tenant
@@ -73,6 +74,7 @@ __all__ = [
     "Role",
     "Route",
     "Running",
+    "Shell",
     "Talk",
     "Tenant",
     "TenantPlan",
@@ -97,6 +99,7 @@ __all__ = [
     "private_host",
     "resolve",
     "route_to",
+    "run_by_ssh",
     "service_token",
     "talk_all",
     "user_dn",
