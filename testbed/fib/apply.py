@@ -1,9 +1,4 @@
-"""Brings the kernel to the document: reads what it has, changes the difference, looks again.
-
-Order makes every moment safe. What is added: first the map entry of an address, then rules, the
-address, neighbours, routes, so that a packet finds its FIB or nothing. What goes leaves in the
-opposite order. An address that changes its FIB is taken off before and put on again after.
-"""
+"""The whole desired state: reads what the kernel has, changes the difference, looks again."""
 
 from __future__ import annotations
 
@@ -12,60 +7,22 @@ import fcntl
 import os
 import socket
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from . import bpfmap, programs
-from .desired import ANCHOR_IPV4, ANCHOR_IPV6, Desired, build_desired, map_key
-from .document import FIB_MAX, Document, parse_text
+from . import bpfmap, programs, store
+from .change import compare, execute
+from .desired import ANCHOR_IPV6, Maps, Objects, build_config, build_desired, map_key
+from .document import FIB_MAX, Document, parse_document, parse_text
 from .failure import EnvironmentFailure, StateFailure
-from .netlink import Address, Neighbour, Route, Rtnetlink, Rule
+from .netlink import Rtnetlink
 from .retired import Retired
-from .rules import TABLE_BASE, stock_local_rule
+from .rules import TABLE_BASE, removal_order, stock_local_rule
 from .sockdiag import SockDiag, Socket
 from .sysctls import apply_sysctls
 
-_DOCUMENT = programs.RUN / "document.json"
-_RETIRED = programs.RUN / "retired.json"
+RETIRED = store.RUN / "retired.json"
 _LAST_TABLE = TABLE_BASE + 65535
-
-
-@dataclass(frozen=True, slots=True)
-class Present:
-    """What the kernel has of what is ours."""
-
-    addresses: set[Address]
-    neighbours: set[Neighbour]
-    routes: set[Route]
-    rules: set[Rule]
-    stock_rules: set[Rule]
-    address_map: dict[bytes, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What is to be added and removed; all empty when the kernel has the document's state.
-
-    `moved` are addresses that must be off the interface while their FIB, or the prefix length of
-    their one IPv6 entry, changes.
-    """
-
-    new_addresses: set[Address]
-    old_addresses: set[Address]
-    new_neighbours: set[Neighbour]
-    old_neighbours: set[Neighbour]
-    new_routes: set[Route]
-    old_routes: set[Route]
-    new_rules: set[Rule]
-    old_rules: set[Rule]
-    moved: set[Address]
-
-    def counts(self) -> dict[str, int]:
-        """Return how many of each, without the zeros."""
-        names = type(self).__slots__
-        sizes = {name: len(getattr(self, name)) for name in names}
-        return {name: size for name, size in sizes.items() if size}
 
 
 def apply_text(text: str) -> dict[str, object]:
@@ -78,25 +35,23 @@ def apply_text(text: str) -> dict[str, object]:
         StateFailure: afterwards the kernel has not what was asked for.
     """
     document = parse_text(text)
-    with _locked():
-        _refuse_second_interface(document.interface)
-        former = saved_document() if _DOCUMENT.exists() else None
-        retired = Retired.load(_RETIRED)
+    with locked():
+        former = saved_document() if store.exists() else None
+        _refuse_second_interface(former, document)
+        retired = Retired.load(RETIRED)
         retired.check(document)
-        aborted = _abort_former(former, document, retired.changed_owners(former, document))
+        aborted = abort_former(former, document, retired.changed_owners(former, document))
         summary = apply_document(document)
         if aborted:
             summary["aborted_sockets"] = aborted
         if former is not None:
             retired.note(former, document)
-            retired.save(_RETIRED)
-        temporary = _DOCUMENT.with_suffix(".new")
-        temporary.write_text(text, "utf-8")
-        temporary.rename(_DOCUMENT)
+            retired.save(RETIRED)
+        store.replace(text)
     return summary
 
 
-def _abort_former(former: Document | None, document: Document, changed: dict[bytes, int]) -> int:
+def abort_former(former: Document | None, document: Document, changed: dict[bytes, int]) -> int:
     """Abort, while their routes are still there, the sockets of what is to go.
 
     These are sockets of FIBs that vanish or get another name, which makes them another tenant's, and
@@ -123,20 +78,18 @@ def apply_again() -> dict[str, object]:
 
 
 def saved_text() -> str:
-    """Return the last document that was applied."""
-    if not _DOCUMENT.exists():
-        raise EnvironmentFailure("nothing has been applied since the system started")
-    return _DOCUMENT.read_text("utf-8")
+    """Return the document in force, as JSON."""
+    return store.text()
 
 
 def saved_document() -> Document:
-    """Return the last document that was applied, parsed."""
-    return parse_text(saved_text())
+    """Return the document in force, parsed."""
+    return parse_document(store.load())
 
 
 def apply_document(document: Document) -> dict[str, object]:
     """Apply a parsed document; the caller holds the lock."""
-    index = _interface_index(document.interface)
+    index = interface_index(document.interface)
     summary: dict[str, object] = {}
     if programs.ensure_attached(document.interface):
         summary["programs"] = "attached"
@@ -150,7 +103,7 @@ def apply_document(document: Document) -> dict[str, object]:
         present = read_present(netlink)
         desired = build_desired(document, index, present.rules)
         difference = compare(desired, present)
-        maps = _execute(netlink, desired, difference)
+        maps = execute(netlink, desired, present, difference, build_config(document))
         if maps:
             summary["map_entries"] = maps
         summary |= difference.counts()
@@ -169,138 +122,60 @@ def _set_anchor(*, remove: bool = False) -> None:
             netlink.add({ANCHOR_IPV6})
 
 
-def _refuse_second_interface(name: str) -> None:
-    if not _DOCUMENT.exists():
-        return
-    former = saved_document().interface
-    if former != name and Path("/sys/class/net", former).exists():
+def _refuse_second_interface(former: Document | None, document: Document) -> None:
+    name = former.interface if former else document.interface
+    if name != document.interface and Path("/sys/class/net", name).exists():
         raise EnvironmentFailure(
-            f"the FIBs are on interface '{former}'; run 'fibctl detach {former}' first"
+            f"the FIBs are on interface '{name}'; run 'fibctl detach {name}' first"
         )
 
 
-def read_present(netlink: Rtnetlink) -> Present:
+def read_present(netlink: Rtnetlink) -> Objects:
     """Read everything that is ours, and the stock rules that stand before ours."""
-    with bpfmap.address_map() as addresses:
-        address_map = addresses.items()
     rules = netlink.rules()
     stock = {stock_local_rule(family) for family in (socket.AF_INET, socket.AF_INET6)}
-    return Present(
+    return Objects(
         addresses=netlink.addresses(),
         neighbours=netlink.neighbours(),
         routes=netlink.routes(TABLE_BASE, _LAST_TABLE),
-        rules={rule for rule, ours in rules if ours},
-        stock_rules={rule for rule, ours in rules if not ours} & stock,
-        address_map=address_map,
+        rules={rule for rule, ours in rules if ours or rule in stock},
+        maps=Maps(*(_content(opener) for opener in bpfmap.CONFIGURED)),
     )
 
 
-def compare(desired: Desired, present: Present) -> Difference:
-    """Return what has to change."""
-    kept_neighbours = {entry.address for entry in desired.neighbours}
-    kept_routes = {route.key for route in desired.routes}
-    return Difference(
-        new_addresses=desired.addresses - present.addresses,
-        old_addresses=present.addresses - desired.addresses,
-        new_neighbours=desired.neighbours - present.neighbours,
-        old_neighbours={
-            entry
-            for entry in present.neighbours - desired.neighbours
-            if entry.address not in kept_neighbours
-        },
-        new_routes=desired.routes - present.routes,
-        old_routes={
-            route for route in present.routes - desired.routes if route.key not in kept_routes
-        },
-        new_rules=desired.rules - present.rules,
-        old_rules=(present.rules - desired.rules) | present.stock_rules,
-        moved={entry for entry in present.addresses if _is_moved(entry, desired, present)},
-    )
-
-
-def _is_moved(entry: Address, desired: Desired, present: Present) -> bool:
-    if entry.family == socket.AF_INET and ANCHOR_IPV4 not in present.addresses:
-        return True  # the anchor must come first
-    key = map_key(entry.address)
-    wanted = desired.address_map.get(key)
-    if wanted is None:
-        return False
-    if present.address_map.get(key, wanted) != wanted:
-        return True
-    return entry.family == socket.AF_INET6 and entry not in desired.addresses
-
-
-def _execute(netlink: Rtnetlink, desired: Desired, difference: Difference) -> int:
-    """Make the changes; return the number of changed map entries."""
-    moved = {entry.address for entry in difference.moved}
-    netlink.remove(r for r in difference.old_routes if {r.source, r.destination} & moved)
-    # First: without any address the interface would lose its routes and neighbours.
-    netlink.add({ANCHOR_IPV4} & difference.new_addresses)
-    netlink.remove(difference.moved)
-    changes = _write_maps(desired, removals=False)
-    netlink.add(_by_preference(difference.new_rules)[::-1])
-    netlink.add(difference.new_addresses | (difference.moved & desired.addresses))
-    netlink.add(difference.new_neighbours)
-    # With its address the kernel took every route that named it as the source.
-    routes = difference.new_routes | {r for r in desired.routes if r.source in moved}
-    netlink.add(_nearest_first(routes))
-    netlink.remove(difference.old_routes)
-    netlink.remove(difference.old_neighbours)
-    netlink.remove(difference.old_addresses - difference.moved)
-    netlink.remove(_by_preference(difference.old_rules))
-    return changes + _write_maps(desired, removals=True)
-
-
-def _by_preference(rules: set[Rule]) -> list[Rule]:
-    return sorted(rules, key=lambda rule: rule.preference)
-
-
-def _nearest_first(routes: set[Route]) -> list[Route]:
-    """Sort local routes before those on the link, and these before those by a router."""
-    return sorted(routes, key=lambda route: (-route.kind, bool(route.via)))
-
-
-def _write_maps(desired: Desired, *, removals: bool) -> int:
-    changes = 0
-    for opened, wanted in (
-        (bpfmap.state_map(), desired.state_map),
-        (bpfmap.router_map(), desired.router_map),
-        (bpfmap.resolver_map(), desired.resolver_map),
-        (bpfmap.address_map(), desired.address_map),
-    ):
-        with opened:
-            changes += bpfmap.synchronise(opened, wanted, removals=removals)
-    present = bpfmap.read_config()
-    kept = present.flags & bpfmap.POLICIES  # theirs is another command's
-    config = desired.config._replace(flags=desired.config.flags | kept)
-    if present != config:
-        bpfmap.write_config(config)
-        changes += 1
-    return changes
+def _content(opener: Callable[[], bpfmap.BpfMap]) -> dict[bytes, bytes]:
+    with opener() as opened:
+        return opened.items()
 
 
 def remove_everything(interface: str) -> None:
     """Take off what apply made, programs last; the stock rules come back first."""
-    with _locked():
-        with Rtnetlink(_interface_index(interface)) as netlink:
+    with locked():
+        with Rtnetlink(interface_index(interface)) as netlink:
             present = read_present(netlink)
             # Without the rules a mark means nothing: these sockets would be FIB 0's.
             with SockDiag() as diagnosis:
                 diagnosis.abort(lambda entry: 0 < entry.mark <= FIB_MAX)
-            if present.rules:
-                stock = {stock_local_rule(f) for f in (socket.AF_INET, socket.AF_INET6)}
-                netlink.add(stock - present.stock_rules)
+            stock = {stock_local_rule(f) for f in (socket.AF_INET, socket.AF_INET6)}
+            ours = present.rules - stock
+            if ours:
+                netlink.add(stock - present.rules)
             netlink.remove(present.routes)
             netlink.remove(present.neighbours)
             netlink.remove(present.addresses)
-            netlink.remove(_by_preference(present.rules))
+            netlink.remove(removal_order(ours))
         _set_anchor(remove=True)
         programs.detach(interface)
-        _DOCUMENT.unlink(missing_ok=True)
-        _RETIRED.unlink(missing_ok=True)
+        store.forget()
+        RETIRED.unlink(missing_ok=True)
 
 
-def _interface_index(name: str) -> int:
+def interface_index(name: str) -> int:
+    """Return the index of an interface.
+
+    Raises:
+        EnvironmentFailure: there is none of that name.
+    """
     try:
         return socket.if_nametoindex(name)
     except OSError as error:
@@ -320,12 +195,12 @@ def _bring_up(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _locked() -> Iterator[None]:
+def locked() -> Iterator[None]:
     """One change at a time; the lock dies with its process."""
     if os.geteuid() != 0:
         raise EnvironmentFailure("changing FIBs needs root")
-    programs.RUN.mkdir(mode=0o755, exist_ok=True)
-    with Path(programs.RUN / "lock").open("w", encoding="ascii") as lock:
+    store.RUN.mkdir(mode=0o755, exist_ok=True)
+    with Path(store.RUN / "lock").open("w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

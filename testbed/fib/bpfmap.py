@@ -12,7 +12,7 @@ import platform
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 ROOT: Final = Path("/sys/fs/bpf/fib")
 MAPS: Final = ROOT / "v1"
@@ -37,7 +37,10 @@ DROPS: Final = (
 """Names of the drop counters, in the order of enum fib_drop."""
 
 _BPF = {"x86_64": 321, "aarch64": 280}[platform.machine()]
-_LOOKUP, _UPDATE, _DELETE, _NEXT, _OBJ_GET, _INFO = 1, 2, 3, 4, 7, 15
+_LOOKUP, _UPDATE, _DELETE, _NEXT, _OBJ_GET = 1, 2, 3, 4, 7
+_LOOKUP_BATCH, _UPDATE_BATCH, _DELETE_BATCH = 24, 26, 27
+_BATCH = struct.Struct("=QQQQIIQQ")  # in, out, keys, values, count, descriptor, two flags
+_BATCH_ENTRIES = 8192
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -59,6 +62,7 @@ class BpfMap:
 
     def __init__(self, name: str, key_bytes: int, value_bytes: int, values: int = 1) -> None:
         path = ctypes.create_string_buffer(os.fsencode(MAPS / name))
+        self._sizes = key_bytes, value_bytes
         self._key = ctypes.create_string_buffer(key_bytes)
         self._next = ctypes.create_string_buffer(key_bytes)
         self._value = ctypes.create_string_buffer(value_bytes * values)
@@ -127,8 +131,64 @@ class BpfMap:
             self._key.raw = key
 
     def items(self) -> dict[bytes, bytes]:
-        """Return the whole content."""
-        return {key: value for key in list(self.keys()) if (value := self.get(key)) is not None}
+        """Return the whole content of a map whose entries hold one value."""
+        key_bytes, value_bytes = self._sizes
+        keys = ctypes.create_string_buffer(key_bytes * _BATCH_ENTRIES)
+        values = ctypes.create_string_buffer(value_bytes * _BATCH_ENTRIES)
+        position = ctypes.create_string_buffer(max(key_bytes, 4))  # the kernel's place to go on at
+        found: dict[bytes, bytes] = {}
+        start = 0
+        while True:
+            count, is_last = self._batch(
+                _LOOKUP_BATCH,
+                keys,
+                values,
+                _BATCH_ENTRIES,
+                start=start,
+                end=ctypes.addressof(position),
+            )
+            found |= zip(
+                _split(keys.raw, key_bytes, count),
+                _split(values.raw, value_bytes, count),
+                strict=True,
+            )
+            if is_last:
+                return found
+            start = ctypes.addressof(position)
+
+    def put_all(self, entries: dict[bytes, bytes]) -> None:
+        """Set every key to its value."""
+        if entries:
+            keys = ctypes.create_string_buffer(b"".join(entries), len(entries) * self._sizes[0])
+            values = b"".join(entries.values())
+            buffer = ctypes.create_string_buffer(values, len(values))
+            self._batch(_UPDATE_BATCH, keys, buffer, len(entries))
+
+    def discard_all(self, keys: Iterable[bytes]) -> None:
+        """Remove those keys that are there."""
+        for key in keys:  # a batch would end at the first that is gone
+            self.discard(key)
+
+    def _batch(
+        self, command: int, keys: Any, values: Any, count: int, *, start: int = 0, end: int = 0
+    ) -> tuple[int, bool]:
+        """Run a batch command; return how many entries it did, and whether there are no more."""
+        attributes = ctypes.create_string_buffer(
+            _BATCH.pack(
+                *(start, end, ctypes.addressof(keys), ctypes.addressof(values)),
+                *(count, self._fd, 0, 0),
+            ),
+            _BATCH.size,
+        )
+        result = _libc.syscall(_BPF, command, attributes, _BATCH.size)
+        code = ctypes.get_errno() if result < 0 else 0
+        if code not in {0, errno.ENOENT}:
+            raise OSError(code, os.strerror(code))
+        return int(_BATCH.unpack(attributes.raw)[4]), code == errno.ENOENT
+
+
+def _split(data: bytes, size: int, count: int) -> Iterator[bytes]:
+    return (data[start : start + size] for start in range(0, size * count, size))
 
 
 def address_map() -> BpfMap:
@@ -159,6 +219,10 @@ def policy_map() -> BpfMap:
 def permit_map() -> BpfMap:
     """(Jailed cgroup, FIB) -> 1."""
     return BpfMap("fib_allowed", 16, 4)
+
+
+CONFIGURED: Final = (state_map, router_map, resolver_map, address_map)
+"""What `fibctl apply` fills, an address after everything that it leads to."""
 
 
 class Config(NamedTuple):
@@ -205,15 +269,3 @@ def _possible_cpus() -> int:
     """Size of a per-CPU value: the kernel's possible CPUs, which may be more than are on line."""
     last = Path("/sys/devices/system/cpu/possible").read_text("ascii").strip().split("-")[-1]
     return int(last.split(",")[-1]) + 1
-
-
-def synchronise(target: BpfMap, wanted: dict[bytes, bytes], *, removals: bool) -> int:
-    """Bring `target` to `wanted`, keeping surplus entries unless `removals`; return changes."""
-    present = target.items()
-    changes = [(key, value) for key, value in wanted.items() if present.get(key) != value]
-    for key, value in changes:
-        target.put(key, value)
-    surplus: Iterable[bytes] = [key for key in present if key not in wanted] if removals else []
-    for key in surplus:
-        target.discard(key)
-    return len(changes) + len(list(surplus))

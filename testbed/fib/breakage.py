@@ -6,12 +6,12 @@ any `fibctl apply`), which brings every piece back and checks it.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable
 from pathlib import Path
 
 from . import bpfmap, programs
+from .address import to_address
 from .apply import saved_document, swap_address
 from .document import InputError
 from .netlink import Rtnetlink, Rule
@@ -83,9 +83,9 @@ def break_address(text: str, fib: int) -> None:
     known = {entry.ip for entry in document.unassigned}
     known |= {entry.ip for owner in document.fibs for entry in owner.addresses}
     try:
-        address = ipaddress.ip_address(text)
+        address = to_address(text)
     except ValueError as error:
         raise InputError([str(error)]) from error
     if address not in known:
         raise InputError([f"'{text}' is not an address of the last document"])
-    swap_address(address.packed, fib)
+    swap_address(address, fib)

@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from .breakage import PIECES, break_address, break_piece
 from .document import FIB_MAX, InputError
 from .explain import explain, explain_way
 from .failure import EnvironmentFailure, StateFailure
+from .live import Live
 from .policy import set_policy
 from .show import list_sockets, show
 
@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_apply(commands)
+    _add_single(commands)
     _add_show(commands)
     _add_questions(commands)
     _add_trace(commands)
@@ -92,6 +93,31 @@ def _add_apply(commands: Any) -> None:
     )
     applied.add_argument("file", nargs="?", default="-", help="the document; '-' is standard input")
     applied.set_defaults(run=_apply)
+
+
+def _add_single(commands: Any) -> None:
+    added = commands.add_parser(
+        "add",
+        help="add one FIB or some, leaving the others alone",
+        description="Read one FIB, or a list of FIBs, as they stand in a document's 'fibs', and add "
+        "them; one with the number and name of a FIB there is changes it. Nothing of any other FIB "
+        "is touched. Bad input changes nothing; what the kernel refuses is taken back. Prints what "
+        "was changed as one JSON object.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    added.add_argument("file", nargs="?", default="-", help="the FIBs; '-' is standard input")
+    added.set_defaults(run=_add)
+    deleted = commands.add_parser(
+        "delete",
+        help="delete FIBs, leaving the others alone",
+        description="Delete FIBs by number: their sockets are aborted first, while their peers can "
+        "still be told. A number that is not there is no error. Prints what was changed.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    deleted.add_argument("fib", nargs="+", type=int)
+    deleted.set_defaults(run=_delete)
 
 
 def _add_show(commands: Any) -> None:
@@ -182,15 +208,33 @@ def _add_break(commands: Any) -> None:
     broken.set_defaults(run=_break)
 
 
+def _read(file: str) -> str:
+    if file == "-":
+        return sys.stdin.read()
+    try:
+        return Path(file).read_text("utf-8")
+    except OSError as error:
+        raise InputError([str(error)]) from error
+
+
 def _apply(options: argparse.Namespace) -> int:
-    if options.file == "-":
-        text = sys.stdin.read()
-    else:
-        try:
-            text = Path(options.file).read_text("utf-8")
-        except OSError as error:
-            raise InputError([str(error)]) from error
-    _say(json.dumps(apply_text(text)))
+    _say(json.dumps(apply_text(_read(options.file))))
+    return DONE
+
+
+def _add(options: argparse.Namespace) -> int:
+    try:
+        data = json.loads(_read(options.file))
+    except ValueError as error:
+        raise InputError([f"not JSON: {error}"]) from error
+    with Live() as live:
+        _say(json.dumps(live.add(data)))
+    return DONE
+
+
+def _delete(options: argparse.Namespace) -> int:
+    with Live() as live:
+        _say(json.dumps(live.delete(options.fib)))
     return DONE
 
 
@@ -227,10 +271,7 @@ def _explain(options: argparse.Namespace) -> int:
     if options.fib is None:
         answer = explain(document, options.local, options.remote)
     else:
-        try:
-            answer = explain_way(document, options.fib, ip_address(options.local))
-        except ValueError as error:
-            raise InputError([f"explain: {error}"]) from error
+        answer = explain_way(document, options.fib, options.local)
     if options.format == "json":
         _say(json.dumps(answer))
     else:

@@ -5,31 +5,37 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from ipaddress import ip_address
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from . import bpfmap
-from .document import Document, Fib, Interface
+from .address import Interface, to_address
+from .document import Document, Fib
 from .netlink import LOCAL, UNICAST, Address, Neighbour, Route, Rule
 from .rules import TABLE_BASE, build_rules
 
-_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _IPV6_METRIC = 1024  # what the kernel makes of none
 
 
-@dataclass(frozen=True, slots=True)
-class Desired:
-    """Everything of the document, as the kernel will report it."""
+class Maps(NamedTuple):
+    """Content of the maps that fibctl writes."""
 
-    addresses: set[Address]
-    neighbours: set[Neighbour]
-    routes: set[Route]
-    rules: set[Rule]
-    address_map: dict[bytes, bytes]
-    state_map: dict[bytes, bytes]
-    router_map: dict[bytes, bytes]
-    resolver_map: dict[bytes, bytes]
-    config: bpfmap.Config
+    states: dict[bytes, bytes]
+    routers: dict[bytes, bytes]
+    resolvers: dict[bytes, bytes]
+    addresses: dict[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """What the kernel has, or shall have: of everything, or of some FIBs."""
+
+    addresses: set[Address] = field(default_factory=set)
+    neighbours: set[Neighbour] = field(default_factory=set)
+    routes: set[Route] = field(default_factory=set)
+    rules: set[Rule] = field(default_factory=set)
+    maps: Maps = field(default_factory=lambda: Maps({}, {}, {}, {}))
 
 
 def map_key(packed: bytes) -> bytes:
@@ -37,53 +43,82 @@ def map_key(packed: bytes) -> bytes:
     return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
 
 
-def build_desired(document: Document, index: int, present_rules: Iterable[Rule] = ()) -> Desired:
+def build_desired(document: Document, index: int, present_rules: Iterable[Rule] = ()) -> Objects:
     """Return what the kernel shall have on the interface with that index.
 
     The blocks of the rule tree stay where `present_rules` have them.
     """
+    desired = build_parts(document, document.fibs, index)
     present = list(present_rules)
-    rules: set[Rule] = set()
     fibs = [fib.id for fib in document.fibs]
-    for version, family in _FAMILIES.items():
-        sources = {
-            entry.ip.packed: fib.id
-            for fib in document.fibs
-            for entry in document.addresses_of(fib)
-            if entry.version == version
-        }
-        rules |= build_rules(family, fibs, sources, present)
-    return Desired(
-        addresses=set(_addresses(document)),
-        neighbours={
-            Neighbour(_FAMILIES[entry.address.version], entry.address.packed, entry.mac)
-            for fib in document.fibs
+    for version, family in FAMILIES.items():
+        sources = sources_of(document, document.fibs, version)
+        desired.rules.update(build_rules(family, fibs, sources, present))
+    desired.addresses.add(ANCHOR_IPV4)
+    follows, nobody = struct.pack("=I", bpfmap.OF_INTERFACE), struct.pack("=I", 0)
+    for anchor in (ANCHOR_IPV4, ANCHOR_IPV6):
+        desired.maps.addresses[map_key(anchor.address)] = nobody
+    for entry in document.unassigned:
+        desired.maps.addresses[map_key(entry.ip)] = follows
+        if not document.default_fib:
+            desired.addresses.add(_address(entry, is_deprecated=False))
+    return desired
+
+
+def sources_of(document: Document, fibs: Iterable[Fib], version: int) -> dict[bytes, int]:
+    """Return the addresses of a family that those FIBs have, with their FIB."""
+    return {
+        entry.ip: fib.id
+        for fib in fibs
+        for entry in document.addresses_of(fib)
+        if entry.version == version
+    }
+
+
+def build_parts(document: Document, fibs: Iterable[Fib], index: int) -> Objects:
+    """Return what these FIBs bring along, without rules: those depend on the other FIBs."""
+    parts = Objects()
+    for fib in fibs:
+        own = document.addresses_of(fib)
+        parts.addresses.update(_address(e, is_deprecated=e.version == 6) for e in own)
+        parts.neighbours.update(
+            Neighbour(FAMILIES[entry.address.version], entry.address, entry.mac)
             for entry in fib.neighbours
-        },
-        routes={route for fib in document.fibs for route in _routes(document, fib, index)},
-        rules=rules,
-        address_map=_address_map(document),
-        state_map={struct.pack("=I", fib.id): _state(document, fib) for fib in document.fibs},
-        router_map=_router_map(document),
-        resolver_map={
-            struct.pack("=II", fib.id, _FAMILIES[address.version]): map_key(address.packed)
-            for fib in document.fibs
-            for address in reversed(fib.resolvers)  # the first of a family counts
-        },
-        config=_config(document),
-    )
+        )
+        parts.routes.update(_routes(document, fib, index))
+        _fill_maps(parts.maps, document, fib)
+    return parts
 
 
-def _config(document: Document) -> bpfmap.Config:
-    virtual = {address.version: map_key(address.packed) for address in document.virtual_resolvers}
+def _fill_maps(maps: Maps, document: Document, fib: Fib) -> None:
+    number = struct.pack("=I", fib.id)
+    maps.states[number] = _state(document, fib)
+    for entry in fib.addresses:
+        maps.addresses[map_key(entry.ip)] = number
+    for neighbour in fib.neighbours:
+        for owner in (fib.id, bpfmap.OF_INTERFACE):
+            maps.routers[router_key(owner, neighbour.mac)] = struct.pack("=I", 1)
+    for address in reversed(fib.resolvers):  # the first of a family counts
+        key = struct.pack("=II", fib.id, FAMILIES[address.version])
+        maps.resolvers[key] = map_key(address)
+
+
+def router_key(fib: int, mac: bytes) -> bytes:
+    """Return struct fib_router."""
+    return struct.pack("=I6sxx", fib, mac)
+
+
+def build_config(document: Document) -> bpfmap.Config:
+    """Return the settings that the document wants."""
+    virtual = {address.version: map_key(address) for address in document.virtual_resolvers}
     flags = bpfmap.STRICT_MAC if document.strict_mac else 0
     flags |= bpfmap.ACTIVE if document.fibs else 0
     none = bytes(16)
     return bpfmap.Config(document.default_fib, flags, virtual.get(4, none), virtual.get(6, none))
 
 
-ANCHOR_IPV4 = Address(socket.AF_INET, ip_address("192.0.0.8").packed, 32)
-ANCHOR_IPV6 = Address(socket.AF_INET6, ip_address("100::f1b").packed, 128)
+ANCHOR_IPV4 = Address(socket.AF_INET, to_address("192.0.0.8"), 32)
+ANCHOR_IPV6 = Address(socket.AF_INET6, to_address("100::f1b"), 128)
 """Source addresses of what FIB 0 sends without having one: the dummy address (RFC 7600), first on
 the interface, and one of the discard-only prefix (RFC 6666), on the loopback interface.
 
@@ -95,45 +130,16 @@ this choice alone, and the anchor is not.
 """
 
 
-def _addresses(document: Document) -> Iterator[Address]:
-    yield ANCHOR_IPV4
-    in_fib = [entry for fib in document.fibs for entry in document.addresses_of(fib)]
-    for entry in in_fib:
-        yield _address(entry, is_deprecated=entry.version == 6)
-    for entry in document.unassigned if not document.default_fib else ():
-        yield _address(entry, is_deprecated=False)
-
-
 def _address(entry: Interface, *, is_deprecated: bool) -> Address:
-    family = _FAMILIES[entry.version]
-    return Address(family, entry.ip.packed, entry.network.prefixlen, is_deprecated)
-
-
-def _address_map(document: Document) -> dict[bytes, bytes]:
-    follows = struct.pack("=I", bpfmap.OF_INTERFACE)
-    nobody = struct.pack("=I", 0)
-    entries = {map_key(anchor.address): nobody for anchor in (ANCHOR_IPV4, ANCHOR_IPV6)}
-    entries |= {map_key(entry.ip.packed): follows for entry in document.unassigned}
-    for fib in document.fibs:
-        value = struct.pack("=I", fib.id)
-        entries |= {map_key(entry.ip.packed): value for entry in fib.addresses}
-    return entries
-
-
-def _router_map(document: Document) -> dict[bytes, bytes]:
-    entries = {}
-    for fib in document.fibs:
-        for neighbour in fib.neighbours:
-            for owner in (fib.id, bpfmap.OF_INTERFACE):
-                entries[struct.pack("=I6sxx", owner, neighbour.mac)] = struct.pack("=I", 1)
-    return entries
+    family = FAMILIES[entry.version]
+    return Address(family, entry.ip, entry.length, is_deprecated)
 
 
 def _state(document: Document, fib: Fib) -> bytes:
     """Return struct fib_state."""
     preferred: dict[int, bytes] = {}
     for entry in document.addresses_of(fib):
-        preferred.setdefault(entry.version, map_key(entry.ip.packed))
+        preferred.setdefault(entry.version, map_key(entry.ip))
     flags = bpfmap.HAS_IPV4 if 4 in preferred else 0
     flags |= bpfmap.HAS_IPV6 if 6 in preferred else 0
     flags |= bpfmap.HAS_ROUTERS if fib.neighbours else 0
@@ -145,11 +151,11 @@ def _routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:
     table = TABLE_BASE + fib.id
     preferred: dict[int, bytes] = {}
     for entry in document.addresses_of(fib):
-        packed = entry.ip.packed
+        packed = entry.ip
         preferred.setdefault(entry.version, packed)
         source = packed if entry.version == 4 else b""
         yield Route(
-            _FAMILIES[entry.version],
+            FAMILIES[entry.version],
             table,
             LOCAL,
             packed,
@@ -162,12 +168,12 @@ def _routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:
     for route in fib.routes:
         version = route.to.version
         yield Route(
-            _FAMILIES[version],
+            FAMILIES[version],
             table,
             UNICAST,
-            route.to.network_address.packed,
-            route.to.prefixlen,
-            route.via.packed if route.via else b"",
+            route.to.address,
+            route.to.length,
+            route.via or b"",
             preferred[version],
             _metric(version),
             index,

@@ -11,25 +11,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import (
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-    IPv6Interface,
-    IPv6Network,
-    ip_address,
-    ip_interface,
-    ip_network,
-)
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+from .address import Address, Interface, Network, to_address, to_interface, to_network
 
 FIB_MAX: Final = 65535
 VERSION: Final = 1
-
-Address = IPv4Address | IPv6Address
-Interface = IPv4Interface | IPv6Interface
-Network = IPv4Network | IPv6Network
 
 
 class InputError(Exception):
@@ -40,24 +27,21 @@ class InputError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """A network and, unless it is on the link, its next hop."""
 
     to: Network
     via: Address | None
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
+class Neighbour(NamedTuple):
     """A permanent neighbour: one of the FIB's routers or hosts on the link."""
 
     address: Address
     mac: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Fib:
+class Fib(NamedTuple):
     """One FIB; the first address of each family is its preferred source."""
 
     id: int
@@ -103,6 +87,20 @@ def parse_text(text: str) -> Document:
     return parse_document(data)
 
 
+def parse_fibs(data: object) -> tuple[Fib, ...]:
+    """Turn a decoded FIB, or a list of them, into FIBs that may still conflict with others.
+
+    Raises:
+        InputError: with all problems of shape.
+    """
+    reader = _Reader()
+    entries = data if isinstance(data, list) else [data]
+    fibs = tuple(reader.fib(entry, f"fibs[{index}]") for index, entry in enumerate(entries))
+    if reader.problems:
+        raise InputError(reader.problems)
+    return fibs
+
+
 def parse_document(data: object) -> Document:
     """Turn decoded JSON into a document.
 
@@ -112,17 +110,20 @@ def parse_document(data: object) -> Document:
     reader = _Reader()
     document = reader.document(data)
     if not reader.problems:
-        reader.problems.extend(_conflicts(document))
+        reader.problems.extend(conflicts(document))
     if reader.problems:
         raise InputError(reader.problems)
     return document
 
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
-# Most networks are every FIB's, and a next hop is a neighbour too: parsing is half of all work.
-_to_address = lru_cache(maxsize=256)(ip_address)
-_to_network = lru_cache(maxsize=256)(ip_network)
-_NO_ADDRESS: Final = ip_address("0.0.0.0")  # noqa: S104 - a placeholder behind a reported problem
+_NO_ADDRESS: Final = Address(4)  # a placeholder behind a reported problem
+_FIB_LISTS: Final[dict[str, Any]] = {
+    key: [] for key in ("addresses", "routes", "neighbours", "resolvers")
+}
+_FIB_KEYS: Final = {"id": ..., "name": ..., **_FIB_LISTS}
+_ROUTE_KEYS: Final = {"to": ..., "via": None}
+_NEIGHBOUR_KEYS: Final = {"address": ..., "mac": ...}
 
 
 class _Reader:
@@ -139,6 +140,8 @@ class _Reader:
         if not isinstance(value, dict):
             self._note(where, "must be an object")
             return dict.fromkeys(keys)
+        if value.keys() == keys.keys():
+            return value
         for key in value.keys() - keys.keys():
             self._note(where, f"unknown key '{key}'")
         for key, default in keys.items():
@@ -191,19 +194,16 @@ class _Reader:
             unassigned=tuple(
                 self._interface(*entry) for entry in self._list(raw["unassigned"], "unassigned")
             ),
-            fibs=tuple(self._fib(*entry) for entry in self._list(raw["fibs"], "fibs")),
+            fibs=tuple(self.fib(*entry) for entry in self._list(raw["fibs"], "fibs")),
             virtual_resolvers=tuple(
                 self._address(*entry)
                 for entry in self._list(raw["virtual_resolvers"], "virtual_resolvers")
             ),
         )
 
-    def _fib(self, value: object, where: str) -> Fib:
-        lists: dict[str, Any] = {
-            key: [] for key in ("addresses", "routes", "neighbours", "resolvers")
-        }
-        keys = {"id": ..., "name": ..., **lists}
-        raw = self._object(value, where, keys)
+    def fib(self, value: object, where: str) -> Fib:
+        """Read a FIB."""
+        raw = self._object(value, where, _FIB_KEYS)
         return Fib(
             id=self._integer(raw["id"], f"{where}.id", 1, FIB_MAX),
             name=self._string(raw["name"], f"{where}.name"),
@@ -222,11 +222,11 @@ class _Reader:
     def _interface(self, value: object, where: str) -> Interface:
         text = self._string(value, where)
         try:
-            interface = ip_interface(text)
+            interface = to_interface(text)
         except ValueError:
             if text:
                 self._note(where, f"'{text}' is not an address with its prefix length")
-            return ip_interface(_NO_ADDRESS)
+            return Interface(_NO_ADDRESS, 32)
         if not _is_host(interface.ip):
             self._note(where, f"'{text}' cannot be an address of a FIB")
         return interface
@@ -234,7 +234,7 @@ class _Reader:
     def _address(self, value: object, where: str) -> Address:
         text = self._string(value, where)
         try:
-            address = _to_address(text)
+            address = to_address(text)
         except ValueError:
             if text:
                 self._note(where, f"'{text}' is not an address")
@@ -244,21 +244,21 @@ class _Reader:
         return address
 
     def _route(self, value: object, where: str) -> Route:
-        raw = self._object(value, where, {"to": ..., "via": None})
+        raw = self._object(value, where, _ROUTE_KEYS)
         text = self._string(raw["to"], f"{where}.to")
         via = None if raw["via"] is None else self._address(raw["via"], f"{where}.via")
         try:
-            to = _to_network(text)
+            to = to_network(text)
         except ValueError as error:
             if text:
                 self._note(f"{where}.to", str(error))
-            return Route(ip_network(_NO_ADDRESS), None)
+            return Route(Network(_NO_ADDRESS, 32), None)
         if via is not None and via.version != to.version:
             self._note(f"{where}.via", f"'{via}' is of another family than '{to}'")
         return Route(to, via)
 
     def _neighbour(self, value: object, where: str) -> Neighbour:
-        raw = self._object(value, where, {"address": ..., "mac": ...})
+        raw = self._object(value, where, _NEIGHBOUR_KEYS)
         address = self._address(raw["address"], f"{where}.address")
         text = self._string(raw["mac"], f"{where}.mac")
         if text and not _MAC.fullmatch(text):
@@ -270,17 +270,26 @@ class _Reader:
         return Neighbour(address, mac)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _is_host(address: Address) -> bool:
     """Whether a FIB may have it: no group, loopback, link-local or unspecified address (row 51)."""
-    if address.is_multicast or address.is_loopback or address.is_link_local:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return False
-    return not address.is_unspecified and address != IPv4Address("255.255.255.255")
+    if len(address) == 4:
+        return not (
+            224 <= address[0] <= 239
+            or address[0] == 127
+            or address[:2] == b"\xa9\xfe"
+            or address in {bytes(4), b"\xff" * 4}
+        )
+    return not (
+        address[0] == 0xFF
+        or (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
+        or address[:12] == bytes(10) + b"\xff\xff"
+        or address in {bytes(16), bytes(15) + b"\1"}
+    )
 
 
-def _conflicts(document: Document) -> Iterator[str]:
+def conflicts(document: Document) -> Iterator[str]:
+    """Yield what FIBs cannot have side by side."""
     yield from _identity_conflicts(document)
     yield from _address_conflicts(document)
     yield from _neighbour_conflicts(document)
@@ -359,6 +368,6 @@ def _route_conflicts(document: Document, fib: Fib) -> Iterator[str]:
         seen.add(route.to)
         if route.to.version not in families:
             yield f"{_label(fib)}: route to '{route.to}' without an address of that family"
-    own = {ip_network(entry.ip) for entry in document.addresses_of(fib)}
+    own = {Network(entry.ip, entry.ip.bits) for entry in document.addresses_of(fib)}
     for to in seen & own:
         yield f"{_label(fib)}: route to '{to}', which is an address of its own"

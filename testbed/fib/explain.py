@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any
 
-from .document import Address, Document, Fib, InputError, Route
+from .address import Address, to_address
+from .document import Document, Fib, InputError, Route
 
 
 def explain(document: Document, local: str, remote: str | None) -> dict[str, Any]:
@@ -30,11 +30,19 @@ def explain(document: Document, local: str, remote: str | None) -> dict[str, Any
     there = _address(remote)
     if there.version != here.version:
         raise InputError([f"explain: '{local}' and '{remote}' are of two families"])
-    return answer | explain_way(document, number, there)
+    return answer | _way(document, number, there)
 
 
-def explain_way(document: Document, number: int, remote: Address) -> dict[str, Any]:
-    """Return where a packet of a FIB to `remote` goes."""
+def explain_way(document: Document, number: int, remote: object) -> dict[str, Any]:
+    """Return where a packet of a FIB to `remote` goes: an address, or what prints as one.
+
+    Raises:
+        InputError: it is none.
+    """
+    return _way(document, number, _address(str(remote)))
+
+
+def _way(document: Document, number: int, remote: Address) -> dict[str, Any]:
     fib = next((fib for fib in document.fibs if fib.id == number), None)
     if fib is None:
         verdict = "unreachable" if number else "FIB 0: the system's own tables decide"
@@ -56,8 +64,8 @@ def explain_way(document: Document, number: int, remote: Address) -> dict[str, A
 
 def best_route(fib: Fib, remote: Address) -> Route | None:
     """Return the FIB's longest matching route."""
-    matching = [r for r in fib.routes if r.to.version == remote.version and remote in r.to]
-    return max(matching, key=lambda route: route.to.prefixlen, default=None)
+    matching = [r for r in fib.routes if r.to.version == remote.version and r.to.covers(remote)]
+    return max(matching, key=lambda route: route.to.length, default=None)
 
 
 def _reason(document: Document, address: Address, number: int) -> str:
@@ -70,6 +78,6 @@ def _reason(document: Document, address: Address, number: int) -> str:
 
 def _address(text: str) -> Address:
     try:
-        return ip_address(text)
+        return to_address(text)
     except ValueError as error:
         raise InputError([f"explain: {error}"]) from error

@@ -14,7 +14,6 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 RTPROT_FIB = 70
@@ -40,10 +39,13 @@ _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 
 _SOL_NETLINK, _EXT_ACK, _STRICT_CHECK = 270, 11, 12
 _SO_RCVBUFFORCE = 33
-_CHUNK_MESSAGES = 256  # acknowledgements of one chunk fit the receive buffer many times
+_CHUNK_MESSAGES = 512  # if all are refused, their answers fit the receive buffer many times
+_RECEIVE_BYTES = 1 << 16  # the kernel makes no larger parts of a dump
 
 _NOPREFIXROUTE, _NODAD, _DEPRECATED = 0x200, 0x02, 0x20
+_PADDING = (b"", bytes(3), bytes(2), bytes(1))
 _FOREVER = 0xFFFFFFFF
+_GONE = (errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)  # to the removal of what is not there
 _NUD_PERMANENT = 0x80
 _ONLINK = 4
 _SCOPE_LINK, _SCOPE_HOST = 253, 254
@@ -109,17 +111,14 @@ class NetlinkError(OSError):
     """The kernel refused a message; carries its errno and what it said."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Message:
+class _Message(NamedTuple):
     kind: int
     flags: int
     body: bytes
-    about: str
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
-    size = 4 + len(value)
-    return _ATTRIBUTE.pack(size, kind) + value + bytes(-size % 4)
+    return _ATTRIBUTE.pack(4 + len(value), kind) + value + _PADDING[len(value) & 3]
 
 
 def _attributes(data: bytes, start: int) -> dict[int, bytes]:
@@ -143,20 +142,20 @@ def _encode_address(entry: Address, index: int, *, remove: bool) -> _Message:
     body = _ADDRESS.pack(entry.family, entry.prefix_length, 0, 0, index)
     body += _attribute(2, entry.address) + _attribute(1, entry.address)
     if remove:
-        return _Message(_DELADDR, 0, body, f"remove address {_text(entry.address)}")
+        return _Message(_DELADDR, 0, body)
     body += _attribute(8, _U32.pack(flags))
     if entry.is_deprecated:
         body += _attribute(6, _CACHE_INFO.pack(0, _FOREVER, 0, 0))
-    return _Message(_NEWADDR, _CREATE | _REPLACE, body, f"add address {_text(entry.address)}")
+    return _Message(_NEWADDR, _CREATE | _REPLACE, body)
 
 
 def _encode_neighbour(entry: Neighbour, index: int, *, remove: bool) -> _Message:
     body = _NEIGHBOUR.pack(entry.family, index, _NUD_PERMANENT, 0, 0)
     body += _attribute(1, entry.address)
     if remove:
-        return _Message(_DELNEIGH, 0, body, f"remove neighbour {_text(entry.address)}")
+        return _Message(_DELNEIGH, 0, body)
     body += _attribute(2, entry.mac)
-    return _Message(_NEWNEIGH, _CREATE | _REPLACE, body, f"add neighbour {_text(entry.address)}")
+    return _Message(_NEWNEIGH, _CREATE | _REPLACE, body)
 
 
 def _encode_route(entry: Route, *, remove: bool) -> _Message:
@@ -186,12 +185,11 @@ def _encode_route(entry: Route, *, remove: bool) -> _Message:
         body += _attribute(5, entry.via)
     if entry.metric:
         body += _attribute(6, _U32.pack(entry.metric))
-    about = f"route {_text(entry.destination)}/{entry.prefix_length} of table {entry.table}"
     if remove:
-        return _Message(_DELROUTE, 0, body, f"remove {about}")
+        return _Message(_DELROUTE, 0, body)
     if entry.source:
         body += _attribute(7, entry.source)
-    return _Message(_NEWROUTE, _CREATE | _REPLACE, body, f"add {about}")
+    return _Message(_NEWROUTE, _CREATE | _REPLACE, body)
 
 
 def _encode_rule(entry: Rule, *, remove: bool) -> _Message:
@@ -206,11 +204,22 @@ def _encode_rule(entry: Rule, *, remove: bool) -> _Message:
     if entry.action == GOTO:
         body += _attribute(4, _U32.pack(entry.target))
     if remove:
-        return _Message(_DELRULE, 0, body, f"remove rule {entry.preference}")
+        return _Message(_DELRULE, 0, body)
     protocol = RTPROT_FIB if entry.preference else _RTPROT_KERNEL  # 0: the kernel's own
     body += _attribute(21, bytes([protocol]))
     # Without NLM_F_EXCL the kernel does not search its whole list for an equal one.
-    return _Message(_NEWRULE, _CREATE, body, f"add rule {entry.preference}")
+    return _Message(_NEWRULE, _CREATE, body)
+
+
+def _about(entry: Entry) -> str:
+    """Name an entry for people."""
+    if isinstance(entry, Address):
+        return f"address {_text(entry.address)}"
+    if isinstance(entry, Neighbour):
+        return f"neighbour {_text(entry.address)}"
+    if isinstance(entry, Route):
+        return f"route {_text(entry.destination)}/{entry.prefix_length} of table {entry.table}"
+    return f"rule {entry.preference}"
 
 
 def _text(address: bytes) -> str:
@@ -226,6 +235,7 @@ class Rtnetlink:
     def __init__(self, index: int) -> None:
         self._index = index
         self._sequence = 0
+        self._buffer = memoryview(bytearray(_RECEIVE_BYTES))  # once, not for each answer
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 8 << 20)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
@@ -323,12 +333,11 @@ class Rtnetlink:
 
     def add(self, entries: Iterable[Entry]) -> int:
         """Add or replace; return how many."""
-        return self._run([self._encode(entry, remove=False) for entry in entries], ())
+        return self._run(list(entries), remove=False)
 
     def remove(self, entries: Iterable[Entry]) -> int:
         """Remove; what has gone already is no error. Return how many."""
-        gone = (errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)
-        return self._run([self._encode(entry, remove=True) for entry in entries], gone)
+        return self._run(list(entries), remove=True)
 
     def _encode(self, entry: Entry, *, remove: bool) -> _Message:
         if isinstance(entry, Address):
@@ -339,32 +348,40 @@ class Rtnetlink:
             return _encode_route(entry, remove=remove)
         return _encode_rule(entry, remove=remove)
 
-    def _run(self, messages: list[_Message], ignored: tuple[int, ...]) -> int:
+    def _run(self, entries: list[Entry], *, remove: bool) -> int:
+        """Send them in chunks. Errors are always answered, success only to a chunk's last one."""
+        ignored = _GONE if remove else ()
+        verb = "remove" if remove else "add"
         refused: list[NetlinkError] = []
-        for start in range(0, len(messages), _CHUNK_MESSAGES):
-            chunk = messages[start : start + _CHUNK_MESSAGES]
+        for start in range(0, len(entries), _CHUNK_MESSAGES):
+            chunk = entries[start : start + _CHUNK_MESSAGES]
             first = self._sequence + 1
-            self._socket.send(b"".join(self._pack(m, _REQUEST | _ACK | m.flags) for m in chunk))
-            for sequence, code, text in self._acknowledgements(len(chunk)):
+            messages = [self._encode(entry, remove=remove) for entry in chunk]
+            packed = [self._pack(m, _REQUEST | m.flags) for m in messages[:-1]]
+            packed.append(self._pack(messages[-1], _REQUEST | _ACK | messages[-1].flags))
+            self._socket.send(b"".join(packed))
+            for sequence, code, text in self._answers(self._sequence):
                 if code and code not in ignored:
-                    about = chunk[sequence - first].about
-                    refused.append(NetlinkError(code, f"{about}: {text or os.strerror(code)}"))
+                    about = _about(chunk[sequence - first])
+                    said = text or os.strerror(code)
+                    refused.append(NetlinkError(code, f"{verb} {about}: {said}"))
         if refused:
             raise ExceptionGroup(f"the kernel refused {len(refused)} changes", refused)
-        return len(messages)
+        return len(entries)
 
     def _pack(self, message: _Message, flags: int) -> bytes:
         self._sequence += 1
         size = _HEADER.size + len(message.body)
         return _HEADER.pack(size, message.kind, flags, self._sequence, 0) + message.body
 
-    def _acknowledgements(self, count: int) -> Iterator[tuple[int, int, str]]:
-        """Yield sequence number, errno and the kernel's text of `count` acknowledgements."""
-        while count:
+    def _answers(self, last: int) -> Iterator[tuple[int, int, str]]:
+        """Yield sequence number, errno and the kernel's text until message `last` is answered."""
+        answered = 0
+        while answered != last:
             for kind, flags, sequence, data in self._receive():
                 if kind != _ERROR:
                     continue
-                count -= 1
+                answered = sequence
                 code = -struct.unpack_from("=i", data)[0]
                 text = ""
                 if flags & 0x200:  # NLM_F_ACK_TLVS; 0x100: the request is not quoted in full
@@ -373,7 +390,7 @@ class Rtnetlink:
                 yield sequence, code, text
 
     def _dump(self, kind: int, body: bytes) -> Iterator[tuple[int, bytes]]:
-        self._socket.send(self._pack(_Message(kind, 0, body, ""), _REQUEST | _DUMP))
+        self._socket.send(self._pack(_Message(kind, 0, body), _REQUEST | _DUMP))
         while True:
             for answer, _, sequence, data in self._receive():
                 if sequence != self._sequence:
@@ -386,7 +403,8 @@ class Rtnetlink:
                 yield answer, data
 
     def _receive(self) -> list[tuple[int, int, int, bytes]]:
-        data = self._socket.recv(1 << 20)
+        size = self._socket.recv_into(self._buffer)
+        data = self._buffer[:size].tobytes()
         messages = []
         start = 0
         while start + _HEADER.size <= len(data):

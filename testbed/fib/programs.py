@@ -10,9 +10,7 @@ from typing import Final
 
 from . import bpfmap
 from .failure import EnvironmentFailure
-
-RUN: Final = Path("/run/fib")
-"""Run-time state of fibctl; gone with the boot, as pins are."""
+from .store import RUN
 
 LINKS: Final = (
     "fib_accept",

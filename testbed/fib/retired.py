@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from .address import to_address
 from .document import Document, InputError
 
 QUARANTINE_S: Final = 60.0
@@ -65,17 +66,18 @@ class Retired:
             self.fibs[str(fib.id)] = (fib.name, time.monotonic())
         for fib in document.fibs:
             self.fibs.pop(str(fib.id), None)
-        self.addresses |= {str(address): fib for address, fib in former.owners().items()}
-        for address in document.owners():
-            self.addresses.pop(str(address), None)
+        before, after = former.owners(), document.owners()
+        self.addresses |= {str(address): before[address] for address in before.keys() - after}
+        for text in [text for text in self.addresses if to_address(text) in after]:
+            del self.addresses[text]
 
     def changed_owners(self, former: Document | None, document: Document) -> dict[bytes, int]:
         """Return the addresses (packed) that had another FIB before, with their new one."""
-        before: dict[str, int] = dict(self.addresses)
+        before = {to_address(text): fib for text, fib in self.addresses.items()}
         if former is not None:
-            before |= {str(address): fib for address, fib in former.owners().items()}
+            before |= former.owners()
         return {
-            address.packed: fib
+            address: fib
             for address, fib in document.owners().items()
-            if before.get(str(address), fib) != fib
+            if before.get(address, fib) != fib
         }

@@ -14,8 +14,10 @@ is read back from the kernel, so a change touches only the rules around the chan
 
 from __future__ import annotations
 
+import bisect
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from .netlink import GOTO, TO_TABLE, UNREACHABLE, Rule
@@ -52,66 +54,183 @@ def build_rules(
     family: int, fibs: Iterable[int], sources: Mapping[bytes, int], present: Iterable[Rule] = ()
 ) -> set[Rule]:
     """Return all rules of a family for the FIBs and the addresses (packed) that belong to them."""
-    blocks = {
-        (rule.source, rule.prefix_length): rule.target
-        for rule in present
-        if rule.family == family and rule.action == GOTO and rule.prefix_length
-    }
     rules = {
         Rule(family, ENTRY, GOTO, target=_START),
-        Rule(family, _START, GOTO, mask=_ALL_BITS, target=_SOURCE_ROOT if sources else _REST),
         Rule(family, _REST, TO_TABLE, table=_LOCAL_TABLE),
         Rule(family, _REST + 1, TO_TABLE, table=_MAIN_TABLE),
     }
     if family == socket.AF_INET:  # IPv6 has no default table
         rules.add(Rule(family, _REST + 2, TO_TABLE, table=_DEFAULT_TABLE))
     rules.update(_mark_tree(family, fibs))
-    if sources:
-        rules.update(_SourceTree(family, sources, blocks).rules())
+    rules.update(SourceTree(family, sources, present).rules())
     return rules
+
+
+def building_order(rules: Iterable[Rule]) -> list[Rule]:
+    """Return rules in the order in which they can be added to a working tree: inside first.
+
+    Each change of an IPv6 rule makes the kernel walk all IPv6 tables there are
+    (fib6_rule_flush_cache), so what needs no table comes before what creates one.
+    """
+    return sorted(rules, key=_building_key)
+
+
+def removal_order(rules: Iterable[Rule]) -> list[Rule]:
+    """Return rules in the order in which they can be removed: the ways into a block first."""
+    return sorted(rules, key=lambda rule: rule.preference)
+
+
+def _building_key(rule: Rule) -> tuple[int, int, int]:
+    if rule.preference >= _REST:
+        return (0, rule.preference, 0)  # where blocks end
+    if rule.action == UNREACHABLE or (rule.target == _REST and not rule.mask):
+        return (1, -rule.preference, 0)  # ends of blocks
+    if rule.action == TO_TABLE:
+        return (2, rule.table, -rule.preference)
+    return (3, -rule.preference, 0)  # the ways into blocks, deepest first
 
 
 def _mark_tree(family: int, fibs: Iterable[int]) -> Iterator[Rule]:
     yield Rule(family, _MARK_ROOT + 1, UNREACHABLE)
     for fib in fibs:
-        block = _MARK_ROOT
-        for shift, mask, base in _MARK_LEVELS:
-            child = base + 2 * (fib >> shift)
-            prefix = fib >> shift << shift
-            yield Rule(family, block, GOTO, mark=prefix, mask=mask, target=child)
-            yield Rule(family, child + 1, UNREACHABLE)
-            block = child
-        yield Rule(family, block, TO_TABLE, mark=fib, mask=_ALL_BITS, table=TABLE_BASE + fib)
+        for _, rules in mark_path(family, fib):
+            yield from rules
 
 
-class _SourceTree:
-    """Builds the tree over packed addresses; keeps the blocks that the kernel already has."""
+def mark_path(family: int, fib: int) -> Iterator[tuple[int, list[Rule]]]:
+    """Yield the rules on the way to a FIB's table, each part with the number of bits after it.
 
-    def __init__(self, family: int, sources: Mapping[bytes, int], blocks: Blocks) -> None:
+    FIBs whose numbers are equal but for those bits share that part; 0: the FIB's own.
+    """
+    block = _MARK_ROOT
+    for shift, mask, base in _MARK_LEVELS:
+        child = base + 2 * (fib >> shift)
+        prefix = fib >> shift << shift
+        yield (
+            shift,
+            [
+                Rule(family, block, GOTO, mark=prefix, mask=mask, target=child),
+                Rule(family, child + 1, UNREACHABLE),
+            ],
+        )
+        block = child
+    yield 0, [Rule(family, block, TO_TABLE, mark=fib, mask=_ALL_BITS, table=TABLE_BASE + fib)]
+
+
+Change = tuple[set[Rule], set[Rule]]
+"""Rules to add, rules to remove."""
+
+
+class SourceTree:
+    """The tree over packed addresses; keeps the blocks that the kernel already has."""
+
+    def __init__(self, family: int, sources: Mapping[bytes, int], present: Iterable[Rule]) -> None:
         self._family = family
-        self._sources = sources
         self._bits = 32 if family == socket.AF_INET else 128
-        self._blocks = blocks
+        self._sources = dict(sources)
+        self._sorted = sorted(self._sources)
+        self._blocks: Blocks = {
+            (rule.source, rule.prefix_length): rule.target
+            for rule in present
+            if rule.family == family and rule.action == GOTO and rule.prefix_length
+        }
         self._taken: dict[int, set[int]] = {}
-        for preference in blocks.values():
+        for preference in self._blocks.values():
             level = (preference - _SOURCE_ROOT) // _LEVEL_SPAN
             self._taken.setdefault(level, set()).add(preference)
         self._next_free: dict[int, int] = {}
 
     def rules(self) -> Iterator[Rule]:
-        return self._node(_SOURCE_ROOT, 0, sorted(self._sources))
+        """Yield all rules, the one that leads into the tree included."""
+        yield self._entry(is_empty=not self._sorted)
+        if self._sorted:
+            yield from self._node(_SOURCE_ROOT, 0, self._sorted)
+
+    def _entry(self, *, is_empty: bool) -> Rule:
+        target = _REST if is_empty else _SOURCE_ROOT
+        return Rule(self._family, _START, GOTO, mask=_ALL_BITS, target=target)
+
+    def add(self, address: bytes, fib: int) -> Change:
+        """Take an address in; return what that changes."""
+        self._sources[address] = fib
+        change = self._branch(address)
+        bisect.insort(self._sorted, address)
+        return change
+
+    def discard(self, address: bytes) -> Change:
+        """Leave an address out; return what that changes."""
+        del self._sorted[bisect.bisect_left(self._sorted, address)]
+        added, removed = self._branch(address)
+        del self._sources[address]
+        present = {(rule.source, rule.prefix_length) for rule in removed if rule.action == GOTO}
+        for rule in added:
+            if rule.action == GOTO and rule.prefix_length:
+                node = (rule.source, rule.prefix_length)
+                if node not in present:
+                    self._release(node)
+        return removed, added
+
+    def _branch(self, address: bytes) -> Change:
+        """Return what changes with `address`, which is not in the sorted list."""
+        if not self._sorted:
+            added = {self._entry(is_empty=False), self._end(_SOURCE_ROOT)}
+            return added | set(self._leaf(_SOURCE_ROOT, address)), {self._entry(is_empty=True)}
+        block, length = _SOURCE_ROOT, 0
+        while True:
+            group = self._group(address, length + 4)
+            if not group:
+                return set(self._leaf(block, address)), set()
+            first, last = group[0], group[-1]
+            shared = _common_nibbles(first, last) * 4
+            mine = min(_common_nibbles(first, address) * 4, shared)
+            if mine < shared:
+                return self._split(block, address, mine, group)
+            block, length = self._block_of(_masked(first, shared), shared), shared
+
+    def _split(self, block: int, address: bytes, length: int, group: list[bytes]) -> Change:
+        """Return what changes when `address` leaves the way to a group after so many bits."""
+        node = self._block_of(_masked(address, length), length)
+        added = {
+            Rule(self._family, block, GOTO, _masked(address, length), length, target=node),
+            self._end(node),
+            *self._leaf(node, address),
+        }
+        if len(group) == 1:
+            return added | set(self._leaf(node, group[0])), set(self._leaf(block, group[0]))
+        way = self._way(block, group)
+        return added | {way._replace(preference=node)}, {way}
+
+    def _group(self, address: bytes, length: int) -> list[bytes]:
+        """Return the first and the last address that share so many bits with `address`, if any."""
+        low = _masked(address, length)
+        high = bytes(a | b for a, b in zip(low, _ones(len(address), length), strict=True))
+        start = bisect.bisect_left(self._sorted, low)
+        end = bisect.bisect_right(self._sorted, high)
+        return (
+            self._sorted[start:end]
+            if end - start < 2
+            else [self._sorted[start], self._sorted[end - 1]]
+        )
 
     def _node(self, block: int, length: int, addresses: list[bytes]) -> Iterator[Rule]:
-        yield Rule(self._family, block + 2, GOTO, target=_REST)
+        yield self._end(block)
         for group in _by_nibble(addresses, length // 4):
             if len(group) == 1:
                 yield from self._leaf(block, group[0])
                 continue
-            shared = _common_nibbles(group[0], group[-1]) * 4
-            prefix = _masked(group[0], shared)
-            child = self._block_of(prefix, shared)
-            yield Rule(self._family, block, GOTO, prefix, shared, target=child)
-            yield from self._node(child, shared, group)
+            way = self._way(block, group)
+            yield way
+            yield from self._node(way.target, way.prefix_length, group)
+
+    def _way(self, block: int, group: list[bytes]) -> Rule:
+        """Return the rule that leads to the block of a sorted group."""
+        shared = _common_nibbles(group[0], group[-1]) * 4
+        prefix = _masked(group[0], shared)
+        target = self._block_of(prefix, shared)
+        return Rule(self._family, block, GOTO, prefix, shared, target=target)
+
+    def _end(self, block: int) -> Rule:
+        return Rule(self._family, block + 2, GOTO, target=_REST)
 
     def _leaf(self, block: int, address: bytes) -> Iterator[Rule]:
         table = TABLE_BASE + self._sources[address]
@@ -131,6 +250,18 @@ class _SourceTree:
             self._blocks[prefix, length] = block
         return block
 
+    def _release(self, node: tuple[bytes, int]) -> None:
+        block = self._blocks.pop(node)
+        level = node[1] // 4
+        self._taken[level].discard(block)
+        self._next_free[level] = min(block, self._next_free.get(level, block))
+
+
+@lru_cache(maxsize=512)
+def _ones(size: int, length: int) -> bytes:
+    """Return an address whose bits after the first `length` are set."""
+    return ((1 << (size * 8 - length)) - 1).to_bytes(size, "big")
+
 
 def _nibble(address: bytes, index: int) -> int:
     byte = address[index >> 1]
@@ -149,9 +280,10 @@ def _by_nibble(addresses: list[bytes], index: int) -> Iterator[list[bytes]]:
 
 
 def _common_nibbles(first: bytes, last: bytes) -> int:
-    """Count the leading nibbles that two different addresses share."""
+    """Count the leading nibbles that two addresses share."""
     pairs = zip(first.hex(), last.hex(), strict=True)
-    return next(index for index, (one, other) in enumerate(pairs) if one != other)
+    differing = (index for index, (one, other) in enumerate(pairs) if one != other)
+    return next(differing, 2 * len(first))
 
 
 def _masked(address: bytes, length: int) -> bytes:

@@ -33,7 +33,7 @@ def show() -> dict[str, Any]:
     flags = config.flags
     owners = {
         _text(key[-4:] if _is_ipv4(key) else key): struct.unpack("=I", value)[0]
-        for key, value in present.address_map.items()
+        for key, value in present.maps.addresses.items()
     }
     lengths = {_text(entry.address): entry.prefix_length for entry in present.addresses}
     return {

@@ -41,7 +41,7 @@ def test_unassigned_addresses_follow_the_interface() -> None:
     for default in (0, 2):
         parsed = parse_document(document(unassigned=["10.64.255.1/32"], default_fib=default))
         desired = build_desired(parsed, INDEX)
-        assert desired.address_map[map_key(stranger)] == struct.pack("=I", bpfmap.OF_INTERFACE)
+        assert desired.maps.addresses[map_key(stranger)] == struct.pack("=I", bpfmap.OF_INTERFACE)
         tables = {route.table for route in desired.routes if route.destination == stranger}
         assert tables == ({TABLE_BASE + 2} if default else set())
 
@@ -49,7 +49,7 @@ def test_unassigned_addresses_follow_the_interface() -> None:
 def test_anchors_are_in_no_fib() -> None:
     desired = build_desired(parse_document(document(default_fib=1)), INDEX)
     for anchor in (ANCHOR_IPV4, ANCHOR_IPV6):
-        assert desired.address_map[map_key(anchor.address)] == bytes(4)
+        assert desired.maps.addresses[map_key(anchor.address)] == bytes(4)
     assert ANCHOR_IPV4 in desired.addresses
 
 
@@ -70,6 +70,6 @@ def test_tenants_ipv6_addresses_are_never_chosen_for_fib_0() -> None:
 def test_routers_are_known_by_fib_and_as_such() -> None:
     desired = build_desired(parse_document(document()), INDEX)
     mac = bytes.fromhex("02fb00000001")
-    assert struct.pack("=I6sxx", 1, mac) in desired.router_map
-    assert struct.pack("=I6sxx", bpfmap.OF_INTERFACE, mac) in desired.router_map
-    assert struct.pack("=I6sxx", 2, mac) not in desired.router_map
+    assert struct.pack("=I6sxx", 1, mac) in desired.maps.routers
+    assert struct.pack("=I6sxx", bpfmap.OF_INTERFACE, mac) in desired.maps.routers
+    assert struct.pack("=I6sxx", 2, mac) not in desired.maps.routers

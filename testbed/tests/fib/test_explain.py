@@ -47,7 +47,7 @@ def test_verdict(number: int, remote: str, verdict: str) -> None:
 
 
 def test_what_is_no_address_is_refused() -> None:
-    with pytest.raises(InputError, match="does not appear to be"):
+    with pytest.raises(InputError, match="is not an address"):
         explain(DOCUMENT, "ten", None)
     with pytest.raises(InputError, match="two families"):
         explain(DOCUMENT, "10.64.0.9", "fd00::1")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.fib.netlink import GOTO, TO_TABLE, UNREACHABLE, Rule
-from testbed.fib.rules import ENTRY, TABLE_BASE, build_rules
+from testbed.fib.rules import ENTRY, TABLE_BASE, SourceTree, build_rules, building_order
 
 FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
 FIB_0 = [255, 254, 253]
@@ -111,3 +111,51 @@ def test_few_rules_are_passed_for_thousands_of_fibs() -> None:
         by_preference[rule.preference] = by_preference.get(rule.preference, 0) + 1
     assert max(by_preference.values()) <= 16
     assert min(by_preference) == ENTRY
+
+
+@settings(max_examples=60, deadline=None)
+@given(configurations(), st.data())
+def test_no_packet_goes_astray_while_rules_are_added(
+    configuration: tuple[int, set[int], dict[bytes, int]], data: st.DataObject
+) -> None:
+    family, fibs, sources = configuration
+    kept = data.draw(st.sets(st.sampled_from(sorted(sources)), max_size=60)) if sources else set()
+    before = {source: sources[source] for source in kept}
+    old = build_rules(family, fibs, before)
+    new = building_order(build_rules(family, fibs, sources, old) - old)
+    done = data.draw(st.integers(0, len(new)))
+    present = old | set(new[:done])
+    for source, fib in before.items():
+        assert set(visited(present, mark=0, source=source)) == {TABLE_BASE + fib}
+    for fib in fibs:
+        assert visited(present, mark=fib, source=bytes(FAMILIES[family])) == [TABLE_BASE + fib]
+
+
+@settings(max_examples=100, deadline=None)
+@given(configurations(), st.data())
+def test_one_address_at_a_time_comes_to_the_same_tree(
+    configuration: tuple[int, set[int], dict[bytes, int]], data: st.DataObject
+) -> None:
+    family, fibs, sources = configuration
+    kept = data.draw(st.sets(st.sampled_from(sorted(sources)), max_size=60)) if sources else set()
+    before = {source: sources[source] for source in kept}
+    rules = build_rules(family, fibs, before)
+    tree = SourceTree(family, before, rules)
+    present = dict(before)
+    for source in data.draw(st.permutations(sorted(sources))):
+        if source in present:
+            del present[source]
+            added, removed = tree.discard(source)
+        else:
+            present[source] = sources[source]
+            added, removed = tree.add(source, sources[source])
+        assert removed <= rules
+        assert not added & rules
+        # What is added comes first: others find their table all the while.
+        for other in set(present) - {source}:
+            assert set(visited(rules | added, mark=0, source=other)) == {
+                TABLE_BASE + sources[other]
+            }
+        rules = (rules | added) - removed
+        assert rules == build_rules(family, fibs, present, rules)
+    check(family, rules, fibs, present)
