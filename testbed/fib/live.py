@@ -114,8 +114,9 @@ class Live:
             store.undo_change(add=undo, delete=[fib.id for fib in fibs])
             self._generation = ()  # rules and index are those of what was refused
             raise
-        self._retired.note(before, after)
-        self._retired.save(RETIRED)
+        if former or self._retired.addresses or self._retired.fibs:
+            self._retired.note(before, after)
+            self._retired.save(RETIRED)
         for fib, entry in zip(fibs, add, strict=True):
             self._raw[fib.id] = entry
         store.close_change()
