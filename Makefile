@@ -6,7 +6,7 @@ TOPOLOGY ?= topologies/proposal.yaml
 # Workers of the scenario run: two a core keeps the cores busy while others wait for the wire.
 JOBS ?= 4
 
-.PHONY: help setup testbed-up testbed-down test lint types unit vm scenarios conformance reference bench clean
+.PHONY: help setup testbed-up testbed-down test lint types unit vm scenarios conformance reference mutants bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,7 +18,7 @@ testbed-up: setup ## Build what is missing, start the default topology, check it
 	@$(VENV)/bin/testbed up $(TOPOLOGY)
 
 testbed-down: ## Remove all deployments, and nothing else
-	@if [ -x $(VENV)/bin/testbed ]; then $(VENV)/bin/testbed down --all; \
+	@if [ -x $(VENV)/bin/testbed ]; then $(VENV)/bin/testbed down --all && $(PY) -m testbed.mutants --down; \
 	else echo 'nothing to remove: the testbed is not set up here'; fi
 
 test: setup lint types unit vm scenarios ## Lint, types, unit tests, tests with VMs, scenarios
@@ -52,6 +52,9 @@ conformance: setup ## Run the FIB extensions' conformance suite and write docs/c
 
 reference: setup ## Write docs/reference anew: command line, topologies, API, JSON output
 	$(PY) -m testbed.reference
+
+mutants: setup ## Show that scenarios notice deliberate defects, in docs/mutants.md (ONLY=name,... LANES=2)
+	@$(PY) -m testbed.mutants
 
 bench: setup ## What the designs cost, side by side, into docs/bench (QUICK=1: 5 minutes, LONG=1: more)
 	$(PY) -m testbed.bench

@@ -5,13 +5,14 @@ Fixtures and markers come from the pytest plugin (`pytest --fixtures`, `pytest -
 
 from __future__ import annotations
 
+from testbed import faults
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.errors import GuestError, ResourceError, TestbedError, WaitTimeoutError
 from testbed.events import Event, Phase
 from testbed.lifecycle.inventory import Inventory, Item
 from testbed.lifecycle.privatehost import Command, PrivateHost, private_host
-from testbed.plan.fib import fib_of, lookup
-from testbed.plan.resources import FibId, Method, Plan, Role, TenantPlan
+from testbed.plan.fib import Delivered, Forwarded, Refused, fib_of, lookup
+from testbed.plan.resources import Address, FibId, Method, Plan, Role, TenantPlan
 from testbed.plan.services import user_dn
 from testbed.probe.capture import Capture, Frame
 from testbed.probe.directory import Bind, bind
@@ -38,9 +39,10 @@ from testbed.probe.request import (
 from testbed.probe.shell import Shell, run_by_ssh
 from testbed.probe.wire import Leak, frames_of, leaks
 from testbed.report.matrix import Matrix
-from testbed.running import Running, Tenant
+from testbed.running import Program, Running, Tenant
 
 __all__ = [
+    "Address",
     "Bind",
     "Capture",
     "Cell",
@@ -49,10 +51,12 @@ __all__ = [
     "Connected",
     "Conversation",
     "Deadline",
+    "Delivered",
     "Direction",
     "Echo",
     "Event",
     "FibId",
+    "Forwarded",
     "Frame",
     "GuestError",
     "Held",
@@ -67,8 +71,10 @@ __all__ = [
     "Plan",
     "Player",
     "PrivateHost",
+    "Program",
     "Protocol",
     "Reached",
+    "Refused",
     "Reply",
     "ResourceError",
     "Role",
@@ -84,6 +90,7 @@ __all__ = [
     "ask",
     "bind",
     "connect",
+    "faults",
     "fib_of",
     "frames_of",
     "get_ticket",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import docker
@@ -13,15 +15,18 @@ import testinfra
 
 from testbed.drivers import containers, namespace
 from testbed.drivers.containers import Answer
-from testbed.errors import ResourceError
+from testbed.errors import GuestError, ResourceError
 from testbed.events import Events
 from testbed.lifecycle.deployment import Deployment
+from testbed.lifecycle.lease import Changed, mark_changed, mark_restored
 from testbed.lifecycle.warm import ensure_warm, warm_tenants
+from testbed.plan.fibstate import fib_state
 from testbed.plan.resources import Address, FibId, Plan, Role, Secret, TenantPlan
 from testbed.probe.capture import Capture, capture
 from testbed.probe.inside import Client
 from testbed.probe.journal import Journal
 from testbed.probe.player import Player, play
+from testbed.sut.extension import GUEST_ROOT
 from testbed.sut.protocol import Sut
 
 T = TypeVar("T")
@@ -29,11 +34,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Tenant:
-    """A leased tenant: its plan, its hosts, and its client to ask from."""
+    """A leased tenant: its plan, its hosts, its client to ask from; `folder` is the deployment's."""
 
     docker: docker.DockerClient
     deployment: Plan
     plan: TenantPlan
+    folder: Path = field(repr=False)
     journal: Journal = field(default_factory=Journal, repr=False, compare=False)
 
     @property
@@ -80,6 +86,38 @@ class Tenant:
         return f"<tenant {self.name}>"  # a whole plan would bury what a failed assertion says
 
 
+_PREAMBLE = f"""
+import json, os, signal, socket, sys
+sys.path.insert(0, {GUEST_ROOT!r})
+import fib
+import fib.api
+signal.alarm(60)
+print(os.getpid(), flush=True)
+def say(value):
+    print(json.dumps(value), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program at work in the SUT; it speaks by `say(VALUE)`, which it is given."""
+
+    lines: Iterator[str] = field(repr=False)
+
+    def said(self) -> Any:
+        """Wait for the next value that the program says, and return it.
+
+        Raises:
+            GuestError: when it has ended or failed, with its last words.
+        """
+        line = next(self.lines, "")
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            rest = "".join([line, *self.lines]).strip()
+            raise GuestError(f"the program in the SUT said {rest[-2000:]!r}") from error
+
+
 @dataclass(frozen=True)
 class Running:
     """A running deployment: what is not any one tenant's."""
@@ -108,7 +146,8 @@ class Running:
 
     def tenant(self, name: str) -> Tenant:
         """Return the tenant called `name`; whoever uses it should hold its lease."""
-        return Tenant(self.docker, self.plan, self.plan.tenant(name), self.journal)
+        folder = self.deployment.folder
+        return Tenant(self.docker, self.plan, self.plan.tenant(name), folder, self.journal)
 
     @contextmanager
     def players(self, tenants: Sequence[Tenant]) -> Iterator[tuple[Player, ...]]:
@@ -136,9 +175,44 @@ class Running:
         names = [tenant.name for tenant in tenants]
         ensure_warm(self.docker, self.deployment, names, Events())
 
+    @contextmanager
+    def program(self, source: str, *arguments: object) -> Iterator[Program]:
+        """Run a Python program in the SUT, as root, while the block lasts; it may `import fib`.
+
+        It ends with the block, or by itself after a minute.
+        """
+        argv = ["python3", "-c", _PREAMBLE + source, *map(str, arguments)]
+        talking = self.sut.channel.start(argv)
+        lines = talking.lines()
+        pid = next(lines, "").strip()
+        try:
+            yield Program(lines)
+        finally:
+            if pid.isdigit():
+                self.sut.channel.run(["kill", "-KILL", pid], check=False)
+            talking.kill()
+
     def capture(self) -> AbstractContextManager[Capture]:
         """Capture all frames on the shared segment while the block lasts."""
         return capture(self.deployment.uplink)
+
+    @contextmanager
+    def virtual_resolver(self, address: str, servers: Mapping[FibId, str]) -> Iterator[None]:
+        """Let `address` stand for each FIB's DNS server in `servers` while the block lasts.
+
+        Hold the whole deployment. The state of the plan has no virtual resolver.
+        """
+        state = json.loads(fib_state(self.plan))
+        state["virtual_resolvers"] = [address]
+        for fib in state["fibs"]:
+            fib["resolvers"] = [servers[fib["id"]]] if fib["id"] in servers else []
+        mark_changed(self.deployment.folder, (), whole=True, why="virtual resolver")
+        self.sut.apply(json.dumps(state))
+        try:
+            yield
+        finally:
+            self.sut.apply(fib_state(self.plan))
+            mark_restored(self.deployment.folder, Changed(frozenset(), whole=True))
 
     @contextmanager
     def broken(self, defect: str) -> Iterator[None]:

@@ -6,6 +6,8 @@ import pytest
 
 from testbed.api import Role, Running, Tenant
 
+pytestmark = pytest.mark.configuration
+
 NO_CAPABILITIES = "0000000000000000"
 NET_RAW_ONLY = "0000000000002000"
 

@@ -196,6 +196,40 @@ def remove_container(client: docker.DockerClient, deployment: DeploymentId, name
             _remove(found)
 
 
+def kill(client: docker.DockerClient, name: str) -> None:
+    """Kill the container `name`; its files stay. Dead already is fine."""
+    with _explained(f"kill container {name!r}"):
+        found = client.containers.get(name)
+        if found.status in {"running", "paused"}:
+            client.api.kill(name)
+            client.api.wait(name)
+
+
+def start(client: docker.DockerClient, name: str) -> None:
+    """Start the container `name` again. Running already is fine."""
+    with _explained(f"start container {name!r}"):
+        client.api.start(name)
+
+
+def freeze(client: docker.DockerClient, name: str) -> None:
+    """Stop the processes of the container `name` where they are; their sockets stay."""
+    with _explained(f"freeze container {name!r}"):
+        client.api.pause(name)
+
+
+def thaw(client: docker.DockerClient, name: str) -> None:
+    """Let the processes of the container `name` go on. Going on already is fine."""
+    with _explained(f"thaw container {name!r}"):
+        if client.containers.get(name).status == "paused":
+            client.api.unpause(name)
+
+
+def put_files(client: docker.DockerClient, name: str, files: tuple[FileSpec, ...]) -> None:
+    """Write `files` into the container `name`, running or not."""
+    with _explained(f"write files of container {name!r}"):
+        client.api.put_archive(name, "/", files_archive(files))
+
+
 def run_in(
     client: docker.DockerClient, name: str, argv: Sequence[str], *, stdin: bytes = b""
 ) -> Answer:

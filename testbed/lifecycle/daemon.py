@@ -95,11 +95,16 @@ def start(sut: Sut, config_hash: str, *defects: str, tenants: int = 0) -> None:
         raise TestbedError(f"{error}\n{tail}".rstrip(), hint=hint) from error
 
 
-def restart(plan: Plan, sut: Sut, *defects: str) -> None:
-    """Restart the daemon with `defects` (see `tenantd --help`), or whole when none is given."""
+def stop(sut: Sut) -> None:
+    """Stop the daemon. Stopped already is fine."""
     sut.channel.run(
         ["sh", "-c", "start-stop-daemon --stop --oknodo --retry 5 --pidfile /run/tenantd.pid"]
     )
+
+
+def restart(plan: Plan, sut: Sut, *defects: str) -> None:
+    """Restart the daemon with `defects` (see `tenantd --help`), or whole when none is given."""
+    stop(sut)
     digest = hashlib.sha256(daemon_config(plan).encode()).hexdigest()
     start(sut, digest, *defects, tenants=len(plan.tenants))
 

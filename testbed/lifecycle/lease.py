@@ -129,10 +129,10 @@ def changed(folder: Path) -> Changed:
     return Changed(frozenset(names - {_WHOLE}), _WHOLE in names)
 
 
-def mark_changed(folder: Path, tenants: Sequence[str], *, whole: bool) -> None:
-    """Say that what the caller holds may not be as it was."""
+def mark_changed(folder: Path, tenants: Sequence[str], *, whole: bool, why: str = "") -> None:
+    """Say that what the caller holds may not be as it was; `why` is for people."""
     for name in (*tenants, *([_WHOLE] if whole else [])):
-        (folder / _FOLDER / f"{_CHANGED}{name}").touch()
+        (folder / _FOLDER / f"{_CHANGED}{name}").write_text(why)
 
 
 def mark_restored(folder: Path, found: Changed) -> None:

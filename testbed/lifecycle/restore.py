@@ -20,7 +20,7 @@ from testbed.lifecycle.lease import Changed, changed, mark_restored
 from testbed.lifecycle.store import Store, cache_root
 from testbed.lifecycle.tenants import ensure_tenant
 from testbed.lifecycle.up import repair
-from testbed.plan.resources import TenantPlan
+from testbed.plan.resources import TenantPlan, VmPlan
 
 _LIMIT_S = 600.0
 
@@ -49,6 +49,8 @@ def restore_changed(
             with events.step("restore what all tenants share"):
                 remove_routers(deployment, mine.tenants)
                 repair(store, deployment, events)
+                if isinstance(deployment.plan.sut.machine, VmPlan):
+                    deployment.sut().set_clock()  # a user's own machine keeps its time
         else:
             for name in sorted(mine.tenants):
                 with events.step("make anew after a change", tenant=name):

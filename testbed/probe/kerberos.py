@@ -18,12 +18,16 @@ class Ticket:
     error: str
 
 
-def get_ticket(client: Client, user: str, password: str, *, cache: str) -> Ticket:
+def get_ticket(
+    client: Client, user: str, password: str, *, cache: str, life_s: int = 3600
+) -> Ticket:
     """Get a ticket-granting ticket into the file cache `cache` (a name of letters and digits)."""
     path = f"FILE:/tmp/{cache}.ccache"
     is_right = is_password(client.tenant, user, password)
     with client.asks(f"get a ticket as {user}, {right_or_wrong(is_right)}") as entry:
-        answer = client.run(("kinit", "-c", path, user), stdin=f"{password}\n".encode())
+        answer = client.run(
+            ("kinit", "-l", f"{life_s}s", "-c", path, user), stdin=f"{password}\n".encode()
+        )
         error = "" if answer.exit_code == 0 else answer.output.strip().splitlines()[-1]
         expected = "a ticket" if is_right else "no ticket"
         agrees = is_right == (answer.exit_code == 0)

@@ -59,6 +59,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="where the report and what failures leave go: DIR/RUN/ and DIR/RUN/TEST/",
     )
     group.addoption(
+        "--no-artifacts",
+        action="store_true",
+        help="keep nothing of failures but their text: for runs that expect many, as of mutants",
+    )
+    group.addoption(
         "--keep",
         action="store_true",
         help="leave deployments that this run started up (`testbed down` removes them)",
@@ -140,7 +145,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     if "_lease" not in getattr(item, "fixturenames", ()):
         return (yield)
     run = item.config.stash[RUN]
-    run.current = TestRecord(item.nodeid, run.worker)
+    run.current = TestRecord(item.nodeid, run.worker, sorted(getattr(item, "fixturenames", ())))
     try:
         return (yield)
     finally:
@@ -191,7 +196,7 @@ def _failed(
         # What should have changed things back has not: the next holder is to restore them.
         folder = leased.running.deployment.folder
         mark_changed(folder, record.lease.tenants, whole=record.lease.whole)
-    if leased is None or not is_first:
+    if leased is None or not is_first or item.config.getoption("--no-artifacts"):
         return
     try:
         report.sections.append(("testbed", failure.keep_artefacts(run, record, leased, item)))

@@ -22,6 +22,10 @@ MARKERS = (
         "exclusive: nobody else uses the deployment meanwhile; for scenarios that change the SUT. "
         "With the fixture `deployment`; the marker `tenants` works as usual"
     ),
+    (
+        "configuration: judges what is set up, not what packets and sockets do: `make mutants` "
+        "leaves it out"
+    ),
 )
 
 _MOST_GROUPS = 64

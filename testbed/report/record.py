@@ -83,6 +83,7 @@ class TestRecord:
 
     nodeid: str
     worker: str
+    fixtures: list[str] = field(default_factory=list)
     phases: list[Phase] = field(default_factory=list)
     lease: Lease | None = None
     moments: list[Moment] = field(default_factory=list)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import process, store
-from testbed.drivers.process import Finished
+from testbed.drivers.process import Finished, Talking
 from testbed.errors import GuestError, ResourceError
 from testbed.sut.procfs import has_ended
 from testbed.sut.ssh_config import HOST, Account, ssh_config
@@ -119,6 +119,14 @@ class Channel:
                 f"`{shlex.join(argv)}` exited {finished.returncode} in the SUT: {told}"
             )
         return Finished(tuple(argv), finished.returncode, finished.stdout, finished.stderr)
+
+    def start(self, argv: Sequence[str]) -> Talking:
+        """Start `argv` in the SUT and return it at work: its output comes line by line.
+
+        Ending it ends the connection's side here; what does not write goes on in the guest.
+        """
+        self.open()
+        return Talking(["ssh", "-F", str(self.config), HOST, shlex.join(argv)], {})
 
     def put(self, files: Mapping[str, GuestFile], *, timeout_s: float = 60) -> None:
         """Write `files` (by absolute path), making missing folders. All of them, then one call."""

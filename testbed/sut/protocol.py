@@ -65,3 +65,7 @@ class Sut(Protocol):
     def apply(self, fib_state_json: str) -> None:
         """Give it the state of all FIBs (docs/fib.md)."""
         ...
+
+    def set_clock(self) -> None:
+        """Set its clock to ours."""
+        ...

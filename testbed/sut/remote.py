@@ -6,6 +6,7 @@ lacks is reported, extension by extension.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -139,6 +140,10 @@ class RemoteMachine:
         extension = Extension(Path(str(files("testbed") / "fib")), self.state / "cache")
         extension.ensure_installed(self.channel, extension.build(Events()))
         extension.apply(self.channel, fib_state_json)
+
+    def set_clock(self) -> None:
+        """Set its clock to ours, as a scenario that has changed it must."""
+        self.channel.run(["date", "-s", f"@{time.time():.3f}"])
 
 
 def _users_account(remote: RemotePlan) -> Account:

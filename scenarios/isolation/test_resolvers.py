@@ -1,0 +1,63 @@
+"""One resolver address for all tenants: it stands for the DNS server of the socket's own FIB."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from scenarios.guest import as_json
+from testbed.api import Capture, Role, Running, Tenant, frames_of, leaks
+
+pytestmark = [pytest.mark.exclusive, pytest.mark.tenants("alpha", "bravo", "charlie")]
+
+VIRTUAL = "192.0.2.53"
+NAME = "app.corp.test"
+
+# A plain resolver: asks the virtual address in each FIB, connected and not, and says who answered.
+ASK = """
+import struct
+virtual, name, numbers = json.loads(sys.argv[1])
+question = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + bytes(1)
+query = struct.pack("!6H", 7, 0x100, 1, 0, 0, 0) + question + struct.pack("!2H", 1, 1)
+answers = []
+for number in numbers:
+    with fib.thread_fib(number):
+        for is_connected in (False, True):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+                s.settimeout(5)
+                try:
+                    if is_connected:
+                        s.connect((virtual, 53))
+                        s.send(query)
+                    else:
+                        s.sendto(query, (virtual, 53))
+                    reply, peer = s.recvfrom(512)
+                    shown = s.getpeername()[0] if is_connected else peer[0]
+                    answers.append([socket.inet_ntoa(reply[-4:]), shown])
+                except OSError as error:
+                    answers.append([str(error), ""])
+say(answers)
+"""
+
+
+def test_virtual_resolver_is_each_tenants_own(
+    deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
+) -> None:
+    servers = {t.fib: str(t.plan.container(Role.DNS).addresses[0].ip) for t in tenants}
+    expected = [
+        next(r.value for r in t.plan.records if r.owner == f"{NAME}." and r.type == "A")
+        for t in tenants
+    ]
+    with deployment.virtual_resolver(VIRTUAL, servers):
+        told = as_json([VIRTUAL, NAME, [tenant.fib for tenant in tenants]])
+        with deployment.program(ASK, told) as program:
+            answers = program.said()
+    assert answers == [[address, VIRTUAL] for address in expected for _ in range(2)], json.dumps(
+        answers
+    )
+    frames = wire.frames()
+    for tenant in tenants:
+        asked = [f for f in frames_of(frames, tenant.plan) if f.destination_port == 53]
+        assert [str(frame.destination) for frame in asked] == [servers[tenant.fib]] * 2
+    assert not leaks(deployment.plan, frames)

@@ -1,0 +1,201 @@
+"""Shows that scenarios notice defects: the code as it is passes, each mutant is caught.
+
+    python -m testbed.mutants          ONLY=NAME,...: these alone; LANES=N: as many at a time
+    python -m testbed.mutants --down   removes what a killed run has left
+
+Prints a table and writes artifacts/mutants/; a whole run also writes docs/mutants.md. Exit codes: 0
+every mutant was caught (and no equivalent one), 1 one survived or could not be tried, 2 unknown name.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from testbed.drivers import hostlock
+from testbed.errors import TestbedError
+from testbed.events import Event, Events, Phase
+from testbed.lifecycle.store import state_root
+from testbed.mutants.catalogue import MUTANTS
+from testbed.mutants.lab import Files, Lab, close_all, lane_store
+from testbed.mutants.mutant import Mutant, copy_tree
+from testbed.mutants.table import Result, as_json, as_text
+from testbed.mutants.trial import ROOT, Scenarios, Trial, default_workers
+from testbed.sut.extension import Extension
+
+_SOURCE = Path(str(files("testbed") / "fib"))
+_TOPOLOGIES = [ROOT / "topologies" / name for name in ("proposal.yaml", "twins.yaml")]
+_TABLE = ROOT / "docs" / "mutants.md"
+_ARTEFACTS = ROOT / "artifacts" / "mutants"
+_INTRODUCTION = """# Mutants
+
+Deliberate defects in the FIB extensions, their configuration and the daemon, and the scenario that
+noticed each: on the wire (frames were captured) or by what a socket did. Made by `make mutants`,
+which first shows that the code as it is passes; [scenarios.md](scenarios.md) says how it works.
+
+"""
+
+
+@dataclass
+class Factory:
+    """Builds the code of mutants in `folder`, each once, ahead of its trial."""
+
+    folder: Path
+    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    built: dict[str, Future[Files]] = field(default_factory=dict)
+
+    def order(self, mutants: Sequence[Mutant]) -> Files:
+        """Build the code as it is and return it; go on with `mutants` in the background."""
+        clean = self._extension("clean", Mutant("clean", ""))
+        objects = clean.build(Events())
+        for mutant in mutants:
+            self.built[mutant.name] = self.pool.submit(self._make, mutant, objects)
+        return clean.files(objects)
+
+    def _make(self, mutant: Mutant, clean_objects: Path) -> Files:
+        extension = self._extension(mutant.name, mutant)
+        return extension.files(extension.build(Events()) if mutant.is_compiled else clean_objects)
+
+    def _extension(self, name: str, mutant: Mutant) -> Extension:
+        tree = copy_tree(_SOURCE, self.folder / name / "fib", mutant.patches)
+        return Extension(tree, self.folder / name)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do as the arguments and the environment say; return the exit code."""
+    root, events = state_root(), Events([_show])
+    wanted = [name for name in os.environ.get("ONLY", "").split(",") if name]
+    unknown = set(wanted) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        known = ", ".join(mutant.name for mutant in MUTANTS)
+        _say(f"there is no mutant {min(unknown)!r}; there are: {known}")
+        return 2
+    chosen = [mutant for mutant in MUTANTS if not wanted or mutant.name in wanted]
+    (root / "mutants").mkdir(parents=True, exist_ok=True, mode=0o700)
+    with hostlock.held(root / ".mutants.lock", limit_s=1):
+        close_all(root, events)
+        if "--down" in arguments:
+            return 0
+        try:
+            results = _try_all(root, chosen, events, is_part=bool(wanted))
+        finally:
+            close_all(root, events)
+    _ARTEFACTS.mkdir(parents=True, exist_ok=True)
+    (_ARTEFACTS / "mutants.json").write_text(as_json(results))
+    table = as_text(results)
+    if not wanted:
+        _TABLE.write_text(_INTRODUCTION + table)
+    _say(table)
+    return 0 if results and all(result.is_as_expected for result in results) else 1
+
+
+def _try_all(
+    root: Path, mutants: Sequence[Mutant], events: Events, *, is_part: bool
+) -> list[Result]:
+    lanes = min(len(mutants), int(os.environ.get("LANES", "1")))
+    artefacts = _ARTEFACTS / time.strftime("%Y%m%d-%H%M%S")
+    waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
+    for mutant in mutants:
+        waiting.put(mutant)
+    results: dict[str, Result] = {}
+    with tempfile.TemporaryDirectory(prefix="testbed-mutants-") as folder:
+        factory = Factory(Path(folder))
+        try:
+            clean = factory.order(mutants)
+            jobs = [
+                _Lane(lane, root, clean, factory, artefacts, waiting, results)
+                for lane in range(1, lanes + 1)
+            ]
+            hints = sorted({test for mutant in mutants for test in mutant.hint}) if is_part else []
+            with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
+                for job in [pool.submit(lane.work, hints, events) for lane in jobs]:
+                    job.result()
+        finally:
+            factory.pool.shutdown(cancel_futures=True)
+    return [results[mutant.name] for mutant in mutants if mutant.name in results]
+
+
+@dataclass
+class _Lane:
+    """One pair of deployments, in which mutants are tried one after another."""
+
+    number: int
+    root: Path
+    clean: Files
+    factory: Factory
+    artefacts: Path
+    waiting: queue.SimpleQueue[Mutant]
+    results: dict[str, Result]
+
+    def work(self, hints: Sequence[str], events: Events) -> None:
+        """Show that the code as it is passes, then try mutants while there are any.
+
+        Raises:
+            TestbedError: when a scenario fails on the code as it is: nothing would be shown.
+        """
+        store = lane_store(self.root, self.number)
+        lab = Lab(store, self.clean)
+        lab.open(_TOPOLOGIES, events)
+        scenarios = Scenarios(store.root, self.artefacts / str(self.number), default_workers())
+        if self.number == 1 or hints:
+            self._show_unmutated(scenarios, hints)
+        while not self.waiting.empty():
+            try:
+                mutant = self.waiting.get_nowait()
+            except queue.Empty:
+                break
+            result = self._try(lab, scenarios, mutant)
+            self.results[mutant.name] = result
+            said = f": {result.seen.said}" if result.seen else f" {result.trouble}"
+            _say(f"{mutant.name}: {result.verdict} ({result.elapsed_s:.0f} s){said}")
+
+    def _show_unmutated(self, scenarios: Scenarios, hints: Sequence[str]) -> None:
+        trial = (
+            scenarios.run_hinted("unmutated", hints) if hints else scenarios.run_rest("unmutated")
+        )
+        if trial.seen or trial.trouble or not trial.tests:
+            what = f"{trial.seen.test}: {trial.seen.said}" if trial.seen else trial.trouble
+            raise TestbedError(f"without any mutant a scenario fails: {what or 'none was run'}")
+        _say(f"unmutated: {trial.tests} scenarios passed in {trial.elapsed_s:.0f} s")
+
+    def _try(self, lab: Lab, scenarios: Scenarios, mutant: Mutant) -> Result:
+        start_s = time.monotonic()
+        try:
+            lab.install(self.factory.built[mutant.name].result(), mutant.defects)
+        except TestbedError as error:
+            trial = Trial(0, 0.0, trouble=str(error))
+        else:
+            trial = Trial(0, 0.0)
+            if mutant.hint:
+                trial = scenarios.run_hinted(mutant.name, mutant.hint)
+            if not trial.seen and not trial.trouble:
+                trial = scenarios.run_rest(mutant.name, mutant.hint)
+        return Result(mutant, time.monotonic() - start_s, trial.seen, trial.trouble)
+
+
+def _show(event: Event) -> None:
+    if event.phase is not Phase.BEGIN and event.elapsed_s > 1:
+        _say(f"  {event.step} {event.tenant} {event.elapsed_s:.1f} s")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except TestbedError as error:
+        sys.stderr.write(f"mutants: {error.message}\n")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,10 @@
+"""All mutants there are."""
+
+from __future__ import annotations
+
+from testbed.mutants.daemon import DAEMON
+from testbed.mutants.data_path import DATA_PATH
+from testbed.mutants.sockets import SOCKETS
+
+MUTANTS = (*DATA_PATH, *SOCKETS, *DAEMON)
+"""In the order of docs/mutants.md."""

@@ -1,0 +1,86 @@
+"""Defects in the daemon: its own flags, and some that it has none for."""
+
+from __future__ import annotations
+
+from testbed.mutants.mutant import Mutant, Patch
+
+_LOGIN = "authentication/test_login.py"
+_REACH = "routing/test_reach.py"
+
+DAEMON = (
+    Mutant(
+        "no-thread-fib",
+        "the daemon's workers stay in FIB 0",
+        (f"{_LOGIN}::test_verdict_comes_from_the_tenants_own_server",),
+        defects=("no-thread-fib",),
+    ),
+    Mutant(
+        "reuse-ldap",
+        "one LDAP connection serves every tenant",
+        (f"{_LOGIN}::test_twins_password_is_refused",),
+        defects=("reuse-ldap",),
+    ),
+    Mutant(
+        "first-keytab",
+        "one tenant's key serves every tenant",
+        (f"{_LOGIN}::test_service_ticket_of_one_twin_is_useless_at_the_other",),
+        defects=("first-keytab",),
+    ),
+    Mutant(
+        "allow-empty-password",
+        "an empty password is bound with, and so accepted",
+        (f"{_LOGIN}::test_empty_password_is_refused_and_nobody_is_asked",),
+        defects=("allow-empty-password",),
+    ),
+    Mutant(
+        "no-kdc-verify",
+        "whoever answers as the KDC is believed",
+        ("authentication/test_kerberos.py::test_kdc_without_our_key_is_not_believed",),
+        defects=("no-kdc-verify",),
+    ),
+    Mutant(
+        "no-pktinfo",
+        "UDP replies do not name the address they come from",
+        (f"{_REACH}::test_udp_request_is_answered_from_the_address_it_was_sent_to",),
+        defects=("no-pktinfo",),
+    ),
+    Mutant(
+        "udp-tenant-by-last",
+        "the tenant of a datagram is that of the first one that came",
+        (f"{_REACH}::test_udp_request_is_answered_from_the_address_it_was_sent_to",),
+        (
+            Patch(
+                "services/udp.py",
+                "            fib = self._fibs.fib_of_address(local.address)\n",
+                '            self._seen = getattr(self, "_seen", 0)'
+                " or self._fibs.fib_of_address(local.address)\n"
+                "            fib = self._seen\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "resolver-remembers",
+        "names that one tenant has resolved are remembered for all",
+        ("isolation/test_wire.py::test_same_name_resolves_differently_in_each_tenant",),
+        (
+            Patch(
+                "services/resolve.py",
+                "    try:\n        # As bytes",
+                "    if name in _remembered:\n        return _remembered[name]\n"
+                "    try:\n        # As bytes",
+            ),
+            Patch(
+                "services/resolve.py",
+                "    return Resolved(name, tuple(dict.fromkeys(str(item[4][0]) for item in found)))\n",
+                "    _remembered[name] = Resolved(\n"
+                "        name, tuple(dict.fromkeys(str(item[4][0]) for item in found))\n    )\n"
+                "    return _remembered[name]\n",
+            ),
+            Patch(
+                "services/resolve.py",
+                "_NO_ANSWER = frozenset",
+                "_remembered: dict[str, Resolved] = {}\n_NO_ANSWER = frozenset",
+            ),
+        ),
+    ),
+)

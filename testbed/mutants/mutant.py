@@ -1,0 +1,66 @@
+"""What a mutant is: a defect as a small exact change of the sources, or a flag of the daemon."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.errors import TestbedError
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One exact replacement in `file`, a path below testbed/fib."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """A defect, and which scenario is expected to notice.
+
+    `hint` are pytest's node ids below scenarios/, cheapest first. `defects` are flags of tenantd.
+    An `equivalent` mutant changes nothing that a packet or a socket could show; the text says why.
+    """
+
+    name: str
+    what: str
+    hint: tuple[str, ...] = ()
+    patches: tuple[Patch, ...] = ()
+    defects: tuple[str, ...] = ()
+    equivalent: str = ""
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the eBPF objects must be built again."""
+        return any(patch.file.startswith("bpf/") for patch in self.patches)
+
+
+def copy_tree(source: Path, target: Path, patches: Sequence[Patch]) -> Path:
+    """Copy the extensions to `target` and apply `patches` there; return `target`.
+
+    Raises:
+        TestbedError: when a patch does not apply exactly once.
+    """
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source, target, ignore=ignored)
+    for patch in patches:
+        path = target / patch.file
+        path.write_text(patched(path.read_text(), patch))
+    return target
+
+
+def patched(text: str, patch: Patch) -> str:
+    """Return `text` with the patch applied.
+
+    Raises:
+        TestbedError: when it does not apply exactly once.
+    """
+    found = text.count(patch.old)
+    if found != 1:
+        raise TestbedError(f"{patch.file}: {patch.old!r} is there {found} times, not once")
+    return text.replace(patch.old, patch.new)

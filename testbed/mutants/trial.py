@@ -1,0 +1,93 @@
+"""Runs scenarios against what a lab has installed, and says which noticed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.drivers import process
+from testbed.report.record import TestRecord, read
+
+ROOT = Path(__file__).parents[2]
+# What scenarios see of tenants. Conformance and negative controls are other proofs of the same.
+SUITES = ("scenarios/routing", "scenarios/isolation", "scenarios/authentication")
+_LEFT_OUT = ("scenarios/isolation/test_negative_controls.py",)
+_LONGEST_S = 1800
+_LONGEST_TEST_S = 120
+_PASSED = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A scenario that failed in its own questions: what it said, and whether it read the wire."""
+
+    test: str
+    said: str
+    on_the_wire: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """How a run of scenarios went: `seen` is the first that noticed, `trouble` what went wrong."""
+
+    tests: int
+    elapsed_s: float
+    seen: Seen | None = None
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenarios:
+    """Runs pytest on the deployments recorded in `state`; artefacts go below `artefacts`."""
+
+    state: Path
+    artefacts: Path
+    workers: int
+
+    def run_hinted(self, name: str, hint: Sequence[str]) -> Trial:
+        """Run the scenarios that should notice, in their order, up to the first that does."""
+        return self._run(f"{name}-hinted", [f"scenarios/{test}" for test in hint], workers=0)
+
+    def run_rest(self, name: str, hint: Sequence[str] = ()) -> Trial:
+        """Run all others, up to the first that fails."""
+        left_out = [f"--deselect=scenarios/{test}" for test in hint]
+        return self._run(name, [*SUITES, *left_out], workers=self.workers)
+
+    def _run(self, name: str, arguments: Sequence[str], *, workers: int) -> Trial:
+        start_s = time.monotonic()
+        folder = self.artefacts / name
+        # fmt: off
+        argv = [
+            sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
+            "-m", "not configuration", "-n", str(workers), "--artifacts", str(folder), "--no-artifacts",
+            "-o", f"timeout={_LONGEST_TEST_S}",
+            *(f"--ignore={path}" for path in _LEFT_OUT), *arguments,
+        ]
+        # fmt: on
+        env = {"TESTBED_STATE": str(self.state)}
+        finished = process.run(argv, timeout_s=_LONGEST_S, env=env, cwd=ROOT, check=False)
+        elapsed_s = time.monotonic() - start_s
+        records = list(read(sorted(folder.glob("*/records/*.jsonl"))))
+        seen = next(filter(None, map(_seen, records)), None)
+        trouble = ""
+        if seen is None and finished.returncode != _PASSED:
+            tail = (finished.stdout + finished.stderr).strip().splitlines()[-15:]
+            trouble = "\n".join([f"pytest exited {finished.returncode}", *tail])
+        return Trial(len(records), elapsed_s, seen, trouble)
+
+
+def _seen(record: TestRecord) -> Seen | None:
+    if not any(phase.name == "call" and phase.outcome == "failed" for phase in record.phases):
+        return None
+    return Seen(
+        record.nodeid.removeprefix("scenarios/"), record.headline, "wire" in record.fixtures
+    )
+
+
+def default_workers() -> int:
+    """Return how many workers: two a processor, as `make scenarios` has them."""
+    return 2 * (os.cpu_count() or 1)
