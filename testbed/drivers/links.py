@@ -25,6 +25,7 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from testbed.drivers import namespace, rtnetlink, sysctl
 from testbed.drivers.rtnetlink import Channel, Message
+from testbed.drivers.shield import shield
 from testbed.errors import ResourceError
 from testbed.plan.resources import DeploymentId, Interface, Mac, Plan, Role, RouterPlan, TenantPlan
 
@@ -43,6 +44,7 @@ def ensure_tap(name: str) -> None:
         with sysctl.private_proc() as proc:
             _quieten(proc, name)
         index = netlink.link_lookup(ifname=name)[0]
+        shield(netlink, index)
         # macvlan legs queue broadcasts; a long queue outlives bursts from thousands of tenants.
         netlink.link("set", index=index, state="up", txqlen=10000)
 

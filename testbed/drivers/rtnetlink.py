@@ -46,6 +46,7 @@ _MAIN_TABLE, _PROTOCOL_STATIC, _UNICAST = 254, 4, 1
 _SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
 _MACVLAN_PRIVATE = 1
 _SEND_REDIRECTS = 6  # IPV4_DEVCONF_SEND_REDIRECTS
+_ARP_IGNORE, _ARP_IGNORE_ALL = 19, 8  # IPV4_DEVCONF_ARP_IGNORE; 8: no reply for any local address
 _ADDRESS_GENERATION_OFF = 1
 _EXT_MASK_SKIP_STATS = 8
 
@@ -97,8 +98,14 @@ def add_macvlan(name: str, below: int, mac: Mac, space: int) -> Message:
 
 
 def set_up(name: str, *, alias: str = "") -> Message:
-    """Set the link called `name` up, and give it an alias."""
-    more = _attribute(20, alias.encode()) if alias else b""
+    """Set the link called `name` up; with an alias, as a tenant link's host end.
+
+    The host answers no ARP there: its own network may have the very addresses of the tenants'.
+    """
+    more = b""
+    if alias:
+        silent = _attribute(2, _attribute(1, _number(_ARP_IGNORE, _ARP_IGNORE_ALL)))
+        more = _attribute(20, alias.encode()) + _attribute(26, silent)
     body = _LINK.pack(0, 0, 0, _IFF_UP, _IFF_UP) + _text(3, name) + more
     return Message(_NEWLINK, 0, body, f"set link {name!r} up")
 

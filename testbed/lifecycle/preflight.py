@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.drivers import dockerd, links
+from testbed.drivers import dockerd, links, shield
 from testbed.errors import PreflightError
 
 _COMMANDS = {
@@ -87,6 +87,14 @@ def _link_kinds(_state: Path, _cache: Path) -> Iterator[Finding]:
         yield Finding(f"{kind} links", not error, error or "work", f"modprobe {kind}")
 
 
+def _shield(_state: Path, _cache: Path) -> Iterator[Finding]:
+    if os.geteuid() != 0:
+        return
+    error = shield.try_shield()
+    mend = "modprobe -a sch_ingress cls_bpf"
+    yield Finding("shield of the host's tap", not error, error or "works", mend)
+
+
 def _docker(_state: Path, _cache: Path) -> Iterator[Finding]:
     version = dockerd.version()
     seen = f"answers, version {version}" if version else "not running"
@@ -126,6 +134,7 @@ _CHECKS: tuple[Callable[[Path, Path], Iterator[Finding]], ...] = (
     _commands,
     _tun,
     _link_kinds,
+    _shield,
     _docker,
     _disk,
     _memory,
