@@ -112,16 +112,15 @@ def sender_at(place: str, deployment: Running, tenant: Tenant) -> Callable[[str,
         in_fib = ["fibctl", "exec", str(tenant.fib), "--", *words]
         deployment.sut.channel.run(in_fib, check=False)
 
-    def from_container(role: Role) -> Callable[[str, int, str], None]:
-        return lambda address, port, word: (
-            tenant.run(role, ["bash", "-c", _SEND, "bash", address, str(port), word]) and None
-        )
+    def from_container(address: str, port: int, word: str) -> None:
+        role = Role.CLIENT if place == "client" else Role.LDAP
+        tenant.run(role, ["bash", "-c", _SEND, "bash", address, str(port), word])
 
     if place == "sut":
         return from_sut
     if place == "router":
         return lambda *words: tenant.in_router(lambda: send_from_here(*words))
-    return from_container(Role.CLIENT if place == "client" else Role.LDAP)
+    return from_container
 
 
 @pytest.mark.tenants(1, services=["dns", "ldap"])
@@ -131,8 +130,9 @@ def test_host_is_out_of_reach(
 ) -> None:
     word = secrets.token_hex(8)
     send = sender_at(place, deployment, tenant)
+    ssh_address = getattr(deployment.plan.sut.machine, "ssh_address", "127.0.0.1")
     with listening() as listener:
-        for address in (*host_addresses(), str(deployment.plan.sut.machine.ssh_address)):
+        for address in (*host_addresses(), str(ssh_address)):
             send(address, listener.port, word)
         assert listener.heard() == []
         send_from_here(host_addresses()[0], listener.port, word)
