@@ -23,7 +23,7 @@ from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 from testbed.deadline import Deadline, NotYet, wait_for
-from testbed.drivers import containers, impairment, process
+from testbed.drivers import containers, execution, impairment, process
 from testbed.drivers.impairment import Impairment, Passed
 from testbed.errors import ResourceError
 from testbed.lifecycle import daemon
@@ -317,7 +317,7 @@ def _await_path(tenant: Tenant) -> None:
     def reaches() -> bool:
         for address in first.values():
             argv = ["ping", "-n", "-c", "1", "-W", "1", str(address)]
-            if containers.run_in(tenant.docker, client, argv).exit_code != 0:
+            if execution.run_in(tenant.docker, client, argv).exit_code != 0:
                 raise NotYet(f"no echo from {address}")
         return True
 

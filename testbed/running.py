@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import docker
 import testinfra
 
-from testbed.drivers import containers, namespace
-from testbed.drivers.containers import Answer
+from testbed.drivers import execution, namespace
+from testbed.drivers.execution import Answer
 from testbed.errors import GuestError, ResourceError
 from testbed.events import Events
 from testbed.lifecycle.deployment import Deployment
@@ -77,7 +77,7 @@ class Tenant:
 
     def run(self, role: Role, argv: Sequence[str]) -> Answer:
         """Run `argv` in the tenant's container of `role`."""
-        return containers.run_in(self.docker, self.plan.container(role).name, argv)
+        return execution.run_in(self.docker, self.plan.container(role).name, argv)
 
     def __str__(self) -> str:
         return self.name

@@ -79,14 +79,16 @@ def strike(command: Command, blow: Blow) -> str:
         code = command.wait()
         timer.cancel()
         return "something" if code != 0 else ""
-    for number, event in enumerate(command.events()):
-        if number == blow.event:
+    told = 0
+    for told, event in enumerate(command.events(), 1):
+        if told > blow.event:
             command.kill(blow.signal, group=blow.group)
             code = command.wait()
             # It may have been about to end by itself.
             assert code in {0, -SIGKILL, 128 + SIGKILL, INTERRUPTED, -SIGINT}
             return f"{event.step} {event.tenant} {event.phase}"
     assert command.wait() == 0, command.said
+    assert told, "it told no steps: nothing can be killed at one"
     return ""
 
 

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-import socket
+import struct
 import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
 import docker
-from docker.errors import APIError, DockerException, NotFound
+from docker.errors import APIError, NotFound
 from docker.models.containers import Container
 from docker.types import IPAMConfig, IPAMPool
-from docker.utils.socket import frames_iter
-from requests import RequestException
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import ipam
+from testbed.drivers.dockerd import explained
 from testbed.errors import ResourceError
 from testbed.plan.names import DEPLOYMENT_LABEL, TENANT_LABEL, labels
 from testbed.plan.resources import ContainerPlan, DeploymentId, Plan, TenantPlan
@@ -34,14 +32,9 @@ _RECIPE_LABEL = "testbed.recipe"
 _LINK_LABEL = "testbed.link"
 # Docker goes on with a request whose sender was killed: what is under way is waited for.
 _UNDER_WAY_LIMIT_S = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """How a command inside a container ended, and what it printed."""
-
-    exit_code: int
-    output: str
+_FRAME_HEADER = struct.Struct(
+    ">BxxxL"
+)  # Docker Engine API, "Attach to a container": stream, length
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +63,7 @@ def ensure_network(client: docker.DockerClient, plan: Plan, tenant: TenantPlan, 
     `link` is the number of the tenant link: a network on one that is no more is made anew, with its
     containers, since Docker may have lost it (it restores no network whose parent is missing).
     """
-    with _explained(f"create network {tenant.network.name!r}"):
+    with explained(f"create network {tenant.network.name!r}"):
         outcome = wait_for(
             lambda: _attempt_network(client, plan, tenant, str(link)),
             Deadline.after(_UNDER_WAY_LIMIT_S),
@@ -140,7 +133,7 @@ def ensure_container(
     Returns:
         Whether it was made.
     """
-    with _explained(f"start container {container.name!r}"):
+    with explained(f"start container {container.name!r}"):
         outcome = wait_for(
             lambda: _attempt_container(client, plan, tenant, container, recipe),
             Deadline.after(_UNDER_WAY_LIMIT_S),
@@ -190,7 +183,7 @@ def _attempt_container(
 
 def remove_container(client: docker.DockerClient, deployment: DeploymentId, name: str) -> None:
     """Remove one container of `deployment`. Gone already is fine."""
-    with _explained(f"remove container {name!r}"):
+    with explained(f"remove container {name!r}"):
         found = _find(client, deployment, name)
         if found is not None:
             _remove(found)
@@ -198,7 +191,7 @@ def remove_container(client: docker.DockerClient, deployment: DeploymentId, name
 
 def kill(client: docker.DockerClient, name: str) -> None:
     """Kill the container `name`; its files stay. Dead already is fine."""
-    with _explained(f"kill container {name!r}"):
+    with explained(f"kill container {name!r}"):
         found = client.containers.get(name)
         if found.status in {"running", "paused"}:
             client.api.kill(name)
@@ -207,120 +200,32 @@ def kill(client: docker.DockerClient, name: str) -> None:
 
 def start(client: docker.DockerClient, name: str) -> None:
     """Start the container `name` again. Running already is fine."""
-    with _explained(f"start container {name!r}"):
+    with explained(f"start container {name!r}"):
         client.api.start(name)
 
 
 def freeze(client: docker.DockerClient, name: str) -> None:
     """Stop the processes of the container `name` where they are; their sockets stay."""
-    with _explained(f"freeze container {name!r}"):
+    with explained(f"freeze container {name!r}"):
         client.api.pause(name)
 
 
 def thaw(client: docker.DockerClient, name: str) -> None:
     """Let the processes of the container `name` go on. Going on already is fine."""
-    with _explained(f"thaw container {name!r}"):
+    with explained(f"thaw container {name!r}"):
         if client.containers.get(name).status == "paused":
             client.api.unpause(name)
 
 
 def put_files(client: docker.DockerClient, name: str, files: tuple[FileSpec, ...]) -> None:
     """Write `files` into the container `name`, running or not."""
-    with _explained(f"write files of container {name!r}"):
+    with explained(f"write files of container {name!r}"):
         client.api.put_archive(name, "/", files_archive(files))
-
-
-def run_in(
-    client: docker.DockerClient, name: str, argv: Sequence[str], *, stdin: bytes = b""
-) -> Answer:
-    """Run `argv` inside the container `name`, feed it `stdin`, and wait for its end.
-
-    stdout and stderr come back as one text, in the order they were printed.
-    """
-    with open_in(client, name, argv) as session:
-        session.send(stdin)
-        session.end_input()
-        output = b"".join(session.chunks())
-        return Answer(session.exit_code(), output.decode(errors="replace"))
-
-
-@contextmanager
-def open_in(client: docker.DockerClient, name: str, argv: Sequence[str]) -> Iterator[Session]:
-    """Start `argv` inside the container `name` and converse with it; its input ends with the block.
-
-    A client that keeps a connection open at a scenario's word is run like this.
-    """
-    with _explained(f"run {argv[0]!r} in container {name!r}"):
-        made = client.api.exec_create(name, list(argv), stdin=True)
-        stream = client.api.exec_start(made["Id"], socket=True)
-    session = Session(client, made["Id"], stream)
-    try:
-        yield session
-    finally:
-        session.close()
-
-
-class Session:
-    """A running command inside a container: send it input, read its output as it comes."""
-
-    def __init__(self, client: docker.DockerClient, exec_id: str, stream: Any) -> None:
-        self._client = client
-        self._exec_id = exec_id
-        self._stream = stream
-        # docker-py hands out a reader over the connection; the socket itself takes the input.
-        self._socket: socket.socket = stream._sock  # noqa: SLF001
-        self._frames = frames_iter(stream, tty=False)
-        self._rest = b""
-
-    def send(self, data: bytes) -> None:
-        """Feed `data` to the command."""
-        self._socket.sendall(data)
-
-    def end_input(self) -> None:
-        """Tell the command that no more input comes."""
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield what the command prints, both streams as they come, until it ends."""
-        if self._rest:
-            rest, self._rest = self._rest, b""
-            yield rest
-        for _, data in self._frames:
-            yield data
-
-    def line(self, *, limit_s: float = 10) -> str:
-        """Return the next line that the command prints, empty at its end; blocks at most `limit_s`.
-
-        Raises:
-            ResourceError: when no line comes in time.
-        """
-        self._socket.settimeout(limit_s)
-        try:
-            while b"\n" not in self._rest:
-                _, data = next(self._frames, (0, b""))
-                if not data:
-                    break
-                self._rest += data
-        except TimeoutError as error:
-            raise ResourceError(f"the command printed no line within {limit_s:g} s") from error
-        finally:
-            self._socket.settimeout(None)
-        first, _, self._rest = self._rest.partition(b"\n")
-        return first.decode(errors="replace")
-
-    def exit_code(self) -> int:
-        """Return how the command ended; call it after the last chunk."""
-        return int(self._client.api.exec_inspect(self._exec_id)["ExitCode"])
-
-    def close(self) -> None:
-        """Close the connection: the command sees the end of its input."""
-        self._socket.close()
-        self._stream.close()
 
 
 def read_file(client: docker.DockerClient, name: str, path: str) -> bytes:
     """Return the content of the file `path` of container `name`."""
-    with _explained(f"read {path!r} of container {name!r}"):
+    with explained(f"read {path!r} of container {name!r}"):
         stream, _ = client.api.get_archive(name, path)
         archive = io.BytesIO(b"".join(stream))
     with tarfile.open(fileobj=archive) as tar:
@@ -340,7 +245,7 @@ def read_log(
     timestamps: bool = False,
 ) -> str:
     """Return the last `tail` lines that the container `name` printed, none before `since_s`."""
-    with _explained(f"read the log of container {name!r}"):
+    with explained(f"read the log of container {name!r}"):
         since = int(since_s) or None  # 0 is no time to Docker
         output: bytes = client.api.logs(name, tail=tail, since=since, timestamps=timestamps)
     return output.decode(errors="replace")
@@ -348,7 +253,7 @@ def read_log(
 
 def state(client: docker.DockerClient, name: str) -> str:
     """Return the state of the container `name`, "missing" when there is none."""
-    with _explained(f"look at container {name!r}"):
+    with explained(f"look at container {name!r}"):
         try:
             return str(client.containers.get(name).status)
         except NotFound:
@@ -357,7 +262,7 @@ def state(client: docker.DockerClient, name: str) -> str:
 
 def main_process(client: docker.DockerClient, name: str) -> int:
     """Return the pid of the first process of the running container `name`."""
-    with _explained(f"look at container {name!r}"):
+    with explained(f"look at container {name!r}"):
         return int(client.containers.get(name).attrs["State"]["Pid"])
 
 
@@ -374,7 +279,7 @@ class Present:
 def present(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, Present]:
     """Return each container of `deployment` by name."""
     # In one call: the SDK's objects would ask for each.
-    with _explained("list containers"):
+    with explained("list containers"):
         found = client.api.containers(all=True, filters=_of(deployment))
     return {
         str(item["Names"][0]).lstrip("/"): Present(
@@ -394,23 +299,23 @@ def states(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, s
 
 def networks(client: docker.DockerClient, deployment: DeploymentId) -> frozenset[str]:
     """Return the names of the networks of `deployment`."""
-    with _explained("list networks"):
+    with explained("list networks"):
         found = client.api.networks(filters=_of(deployment))
     return frozenset(str(item["Name"]) for item in found)
 
 
 def tenants_with_any(client: docker.DockerClient, deployment: DeploymentId) -> frozenset[str]:
     """Return the names of the tenants that have a container or a network."""
-    with _explained("list networks"):
+    with explained("list networks"):
         networks = client.api.networks(filters=_of(deployment))
-    with _explained("list containers"):
+    with explained("list containers"):
         found = client.api.containers(all=True, filters=_of(deployment))
     return frozenset(str(item["Labels"][TENANT_LABEL]) for item in (*networks, *found))
 
 
 def everything(client: docker.DockerClient) -> Iterator[tuple[str, str, str]]:
     """Yield all that Docker holds, of anybody: kind, name, details. For inventories."""
-    with _explained("list what Docker holds"):
+    with explained("list what Docker holds"):
         for one in client.api.containers(all=True):
             yield "container", one["Names"][0].lstrip("/"), f"{one['State']} {one['Image']}"
         for one in client.api.networks():
@@ -427,14 +332,14 @@ def remove_containers(
     """Remove all containers of `deployment` (or of one `tenant`); return how many there were."""
     found = _list(client, deployment, tenant)
     for container in found:
-        with _explained(f"remove container {container.name!r}"):
+        with explained(f"remove container {container.name!r}"):
             _remove(container)
     return len(found)
 
 
 def count_networks(client: docker.DockerClient, deployment: DeploymentId) -> int:
     """Return how many networks of `deployment` there are."""
-    with _explained("list networks"):
+    with explained("list networks"):
         return len(client.networks.list(filters=_of(deployment)))
 
 
@@ -445,10 +350,10 @@ def remove_networks(
 
     Docker asks the IPAM driver to release their pools: it must be running.
     """
-    with _explained("list networks"):
+    with explained("list networks"):
         found = client.networks.list(filters=_of(deployment, tenant))
     for network in found:
-        with _explained(f"remove network {network.name!r}"):
+        with explained(f"remove network {network.name!r}"):
             try:
                 network.remove()
             except NotFound:
@@ -459,7 +364,7 @@ def remove_networks(
 def _list(
     client: docker.DockerClient, deployment: DeploymentId, tenant: str = ""
 ) -> list[Container]:
-    with _explained("list containers"):
+    with explained("list containers"):
         found: list[Container] = client.containers.list(
             all=True, filters=_of(deployment, tenant), ignore_removed=True
         )
@@ -508,13 +413,3 @@ def _endpoint(client: docker.DockerClient, container: ContainerPlan) -> dict[str
         ipv4_address=by_version.get(4), ipv6_address=by_version.get(6)
     )
     return endpoint
-
-
-@contextmanager
-def _explained(action: str) -> Iterator[None]:
-    """Turn Docker's errors into ours, with what we were about to do."""
-    try:
-        yield
-    except (DockerException, RequestException) as error:
-        detail = getattr(error, "explanation", None) or str(error)
-        raise ResourceError(f"cannot {action}: {detail}") from error

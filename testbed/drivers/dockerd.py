@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import docker
@@ -16,7 +18,7 @@ from requests import RequestException
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import hostlock, process, traces
-from testbed.errors import PreflightError
+from testbed.errors import PreflightError, ResourceError
 from testbed.events import Events
 
 OWNER = "shared/dockerd"
@@ -211,3 +213,13 @@ def _command(pid: int) -> str:
         return ""
     name, _, rest = status.partition("(")[2].rpartition(")")
     return "" if rest.split()[0] == "Z" else name
+
+
+@contextmanager
+def explained(action: str) -> Iterator[None]:
+    """Turn Docker's errors into ours, with what we were about to do."""
+    try:
+        yield
+    except (DockerException, RequestException) as error:
+        detail = getattr(error, "explanation", None) or str(error)
+        raise ResourceError(f"cannot {action}: {detail}") from error

@@ -8,7 +8,7 @@ from typing import Any
 import docker
 
 from testbed.deadline import Deadline, NotYet, wait_for
-from testbed.drivers import containers, links
+from testbed.drivers import containers, execution, links
 from testbed.drivers.containers import Recipe
 from testbed.errors import TestbedError
 from testbed.events import Events
@@ -110,7 +110,7 @@ def ask(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPla
     question = service_question(tenant, container)
     # A service that is stuck takes the connection and never answers: no client of its would end.
     argv = ("timeout", "--signal=KILL", str(_ANSWER_LIMIT_S), *question.argv)
-    answer = containers.run_in(client, container.name, argv)
+    answer = execution.run_in(client, container.name, argv)
     if answer.exit_code == 0 and question.answer in answer.output:
         return ""
     return f"`{' '.join(question.argv)}` exited {answer.exit_code}: {answer.output.strip()[-300:]}"

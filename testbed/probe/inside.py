@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import docker
 
-from testbed.drivers import containers
-from testbed.drivers.containers import Answer, Session
+from testbed.drivers import execution
+from testbed.drivers.execution import Answer, Session
 from testbed.plan.resources import Plan, Role, TenantPlan
 from testbed.probe.journal import Entry, Journal
 
@@ -37,7 +37,7 @@ class Client:
 
     def run(self, argv: Sequence[str], *, stdin: bytes = b"") -> Answer:
         """Run `argv` there and wait for its end."""
-        return containers.run_in(self.docker, self.container, argv, stdin=stdin)
+        return execution.run_in(self.docker, self.container, argv, stdin=stdin)
 
     def asks(self, question: str) -> AbstractContextManager[Entry]:
         """Write `question` down; the block says how it was answered."""
@@ -46,5 +46,5 @@ class Client:
     @contextmanager
     def open(self, argv: Sequence[str]) -> Iterator[Session]:
         """Start `argv` there and converse with it."""
-        with containers.open_in(self.docker, self.container, argv) as session:
+        with execution.open_in(self.docker, self.container, argv) as session:
             yield session

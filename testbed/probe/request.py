@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any
 
-from testbed.drivers.containers import Session
+from testbed.drivers.execution import Session
 from testbed.errors import ResourceError
 from testbed.plan.fib import Accepted
 from testbed.plan.resources import Address, FibId, Method
