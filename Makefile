@@ -43,12 +43,15 @@ vm: setup ## Tests of the VM itself: start, restore, two at once, kills, a remot
 scenarios: setup ## Scenarios on running deployments (started and stopped when none is up)
 	$(PY) -m pytest scenarios -n $(JOBS)
 
-conformance: setup ## Run the FIB extensions' conformance suite and write docs/conformance.md
+conformance: setup ## Run the FIB extensions' conformance suite and write docs/conformance.md, docs/fib-programs.json
 	@$(VENV)/bin/testbed up topologies/bare.yaml
 	@$(VENV)/bin/testbed exec --name bare sut -- env PYTHONPATH=/opt/fib \
 		python3 -m fib.conformance --table >docs/conformance.md.new; failed=$$?; \
 	if [ -s docs/conformance.md.new ]; then mv docs/conformance.md.new docs/conformance.md; fi; \
-	rm -f docs/conformance.md.new; $(VENV)/bin/testbed down bare; exit $$failed
+	rm -f docs/conformance.md.new; \
+	$(VENV)/bin/testbed exec --name bare sut -- /opt/fib/bpf/fib-measure /opt/fib/bpf \
+		>docs/fib-programs.json || failed=1; \
+	$(VENV)/bin/testbed down bare; exit $$failed
 
 reference: setup ## Write docs/reference anew: command line, topologies, API, JSON output
 	$(PY) -m testbed.reference

@@ -46,8 +46,16 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def _bpf(command: int, attributes: bytes) -> int:
-    buffer = ctypes.create_string_buffer(attributes, len(attributes))
-    result = _libc.syscall(_BPF, command, buffer, len(attributes))
+    return call(command, ctypes.create_string_buffer(attributes, len(attributes)))
+
+
+def call(command: int, buffer: ctypes.Array[ctypes.c_char]) -> int:
+    """Make a bpf(2) call; the kernel may answer in its attributes, the `buffer`.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    result = _libc.syscall(_BPF, command, buffer, len(buffer))
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

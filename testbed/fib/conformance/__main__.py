@@ -8,6 +8,7 @@ import platform
 import sys
 import unittest
 
+from .effort import SECONDS, SEED
 from .lab import Lab
 from .table import Recorder, render
 
@@ -19,6 +20,7 @@ def main(arguments: list[str]) -> int:
     loader.testNamePatterns = [f"*{name}*" for name in names] or None
     tests = loader.discover(__package__, top_level_dir=None, pattern="test_*.py")
     lab = Lab()
+    sys.stderr.write(f"FIB_SEED={SEED} FIB_SECONDS={SECONDS:g}\n")
     try:
         lab.start()
         result = unittest.TextTestRunner(verbosity=2, resultclass=Recorder).run(tests)
