@@ -6,13 +6,16 @@ TOPOLOGY ?= topologies/proposal.yaml
 # Workers of the scenario run: two a core keeps the cores busy while others wait for the wire.
 JOBS ?= 4
 
-.PHONY: help setup testbed-up testbed-down test lint types unit vm scenarios conformance reference mutants bench clean
+.PHONY: help setup setup-test testbed-up testbed-down test lint types unit vm scenarios conformance reference mutants bench clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: ## Install system packages and the Python environment, if missing
 	@testbed/setup/setup.sh
+
+setup-test: ## The same, and what only tests need
+	@testbed/setup/setup.sh --test
 
 testbed-up: setup ## Build what is missing, start the default topology, check it end to end
 	@$(VENV)/bin/testbed up $(TOPOLOGY)
@@ -21,9 +24,9 @@ testbed-down: ## Remove all deployments, and nothing else
 	@if [ -x $(VENV)/bin/testbed ]; then $(VENV)/bin/testbed down --all && $(PY) -m testbed.mutants --down; \
 	else echo 'nothing to remove: the testbed is not set up here'; fi
 
-test: setup lint types unit vm scenarios ## Lint, types, unit tests, tests with VMs, scenarios
+test: setup-test lint types unit vm scenarios ## Lint, types, unit tests, tests with VMs, scenarios
 
-lint: setup ## Style of Python, shell, YAML, spelling, direction of imports
+lint: setup-test ## Style of Python, shell, YAML, spelling, direction of imports
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/lint-imports
@@ -34,7 +37,7 @@ lint: setup ## Style of Python, shell, YAML, spelling, direction of imports
 types: setup ## Strict type check
 	$(VENV)/bin/mypy
 
-unit: setup ## Tests of the testbed itself: no root, no Docker, no VM
+unit: setup-test ## Tests of the testbed itself: no root, no Docker, no VM
 	$(PY) -m pytest testbed/tests -q -n $(JOBS)
 
 vm: setup ## Tests of the VM itself: start, restore, two at once, kills, a remote machine

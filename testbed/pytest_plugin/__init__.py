@@ -34,6 +34,7 @@ from testbed.pytest_plugin.fixtures import (
 )
 from testbed.pytest_plugin.run import RECORDS, Run, Shared, told_to_worker
 from testbed.pytest_plugin.wishes import MARKERS
+from testbed.report.prune import DEFAULT_KEPT, prune_runs
 from testbed.report.record import Phase, TestRecord
 from testbed.report.render import render
 
@@ -42,6 +43,7 @@ __all__ = ["_lease", "deployment", "matrix", "seed", "tenant", "tenants", "wire"
 DEFAULT_TOPOLOGY = "proposal"
 _SHARED = "testbed_run"
 _REPORT = pytest.StashKey[str]()
+_PRUNED = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -80,6 +82,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--seed", type=int, default=None, help="seed of whatever is drawn at random in this run"
+    )
+    group.addoption(
+        "--keep-runs",
+        type=int,
+        default=DEFAULT_KEPT,
+        metavar="N",
+        help="keep the artefacts of the last N runs, 0: of all (default: %(default)s)",
     )
     group.addoption("--shuffle", action="store_true", help="run tests in random order, by the seed")
     group.addoption(
@@ -237,6 +246,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     run = session.config.stash[RUN]
     if not run.is_worker and (run.folder / RECORDS).is_dir():
         session.config.stash[_REPORT] = str(render(run.folder, seed=run.shared.seed))
+        keep = int(session.config.getoption("--keep-runs"))
+        session.config.stash[_PRUNED] = prune_runs(run.folder.parent, keep)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -244,6 +255,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     path = config.stash.get(_REPORT, None)
     if path:
         terminalreporter.write_line(f"testbed: report {path}")
+    pruned = config.stash.get(_PRUNED, 0)
+    if pruned:
+        runs = f"{pruned} old run{'s' if pruned > 1 else ''}"
+        kept = config.getoption("--keep-runs")
+        terminalreporter.write_line(f"testbed: removed {runs}, kept {kept} (--keep-runs)")
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,8 +2,10 @@
 # Installs what the testbed needs on this host: Debian packages, then a Python environment from the
 # lock file. What is there already is left alone, so that later runs take a fraction of a second.
 # Works without root when nothing is missing; otherwise it says what is missing and what to do.
+# With --test also what only tests need.
 set -eu
 
+for_tests=${1:-}
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 root=$(CDPATH='' cd -- "$here/../.." && pwd)
 venv=$root/.venv
@@ -17,12 +19,25 @@ die() {
     exit 3
 }
 
-wanted() { sed -e 's/#.*//' "$here/packages-debian.txt" | tr -s ' \n' ' '; }
+wanted() {
+    if [ "$for_tests" = --test ]; then cat "$here/packages-debian.txt"; else
+        sed -e '/\[test\]/d' "$here/packages-debian.txt"
+    fi | sed -e 's/#.*//' | tr -s ' \n' ' '
+}
 
 missing() {
+    # shellcheck disable=SC2046  # a list of words
+    present=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $(wanted) 2>/dev/null |
+        sed -n 's/ installed$//p')
     for package in $(wanted); do
-        dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
-            printf '%s ' "$package"
+        case "
+$present
+" in
+        *"
+$package
+"*) ;;
+        *) printf '%s ' "$package" ;;
+        esac
     done
 }
 

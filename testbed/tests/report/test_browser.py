@@ -1,4 +1,4 @@
-"""The report in a real browser: apt-get install chromium, then pytest -m browser."""
+"""The report in a real browser."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from testbed.tests.report.test_render import record, report_of, run
 
 __all__ = ["run"]
 
-pytestmark = pytest.mark.browser
 CHROMIUM = (
-    *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+    *("chromium-headless-shell", "--no-sandbox", "--disable-gpu", "--disable-quic"),
     *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--dump-dom"),
 )
