@@ -17,9 +17,10 @@ from testbed.drivers import execution, namespace
 from testbed.drivers.execution import Answer
 from testbed.errors import GuestError, ResourceError
 from testbed.events import Events
+from testbed.lifecycle.churn import bring_back, take_out
 from testbed.lifecycle.deployment import Deployment
-from testbed.lifecycle.lease import Changed, mark_changed, mark_restored
-from testbed.lifecycle.warm import ensure_warm, warm_tenants
+from testbed.lifecycle.lease import Changed, lease_tenants, mark_changed, mark_restored
+from testbed.lifecycle.warm import ensure_warm, stop_services, warm_tenants
 from testbed.plan.fibstate import fib_state
 from testbed.plan.resources import Address, FibId, Plan, Role, Secret, TenantPlan
 from testbed.probe.capture import Capture, capture
@@ -170,10 +171,53 @@ class Running:
         warm = warm_tenants(self.docker, self.deployment)
         return tuple(tenant for tenant in tenants if tenant.name not in warm)
 
-    def start_services(self, tenants: Sequence[Tenant]) -> None:
-        """Start the services of leased `tenants`, where they start on lease and have not."""
+    def start_services(self, tenants: Sequence[Tenant], roles: Sequence[Role] = ()) -> None:
+        """Start the services of leased `tenants`, where they start on lease and have not.
+
+        With `roles` only those: some hundred clients are cheap, their directories are not.
+        """
         names = [tenant.name for tenant in tenants]
-        ensure_warm(self.docker, self.deployment, names, Events())
+        ensure_warm(self.docker, self.deployment, names, Events(), roles=roles)
+
+    def stop_services(self, tenants: Sequence[Tenant]) -> None:
+        """Stop the services of leased `tenants`; the next lease that needs them starts them."""
+        stop_services(self.docker, self.deployment, [tenant.plan for tenant in tenants])
+
+    @property
+    def warm(self) -> frozenset[str]:
+        """The names of the tenants that have any container running."""
+        return warm_tenants(self.docker, self.deployment)
+
+    @contextmanager
+    def leased(self, *names: str) -> Iterator[tuple[Tenant, ...]]:
+        """Lease the tenants called `names`, services running, while the block lasts.
+
+        For scenarios about leases themselves, on a topology of their own: who holds a lease while
+        he waits for another may wait for somebody who waits for him.
+        """
+        folder = self.deployment.folder
+        with lease_tenants(folder, [names], purpose="leased by a scenario"):
+            ensure_warm(self.docker, self.deployment, names, Events())
+            yield tuple(map(self.tenant, names))
+
+    @contextmanager
+    def without(self, tenants: Sequence[Tenant]) -> Iterator[None]:
+        """Take `tenants` out while the block lasts: routers, FIBs, and the daemon's knowledge.
+
+        Hold the whole deployment (`@pytest.mark.exclusive`).
+
+        Raises:
+            ResourceError: when one's services run.
+        """
+        running = self.warm & {tenant.name for tenant in tenants}
+        if running:
+            raise ResourceError(f"the services of {min(running)!r} run: stop them first")
+        plans = [tenant.plan for tenant in tenants]
+        try:
+            take_out(self.deployment, plans)
+            yield
+        finally:
+            bring_back(self.deployment, plans)
 
     @contextmanager
     def program(self, source: str, *arguments: object) -> Iterator[Program]:

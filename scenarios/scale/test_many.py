@@ -96,7 +96,7 @@ def test_all_tenants_hold_a_connection_at_once(
     deployment: Running, tenants: tuple[Tenant, ...], wire: Capture, seed: int
 ) -> None:
     idle = deployment.idle(tenants)
-    assert len(idle) > len(tenants) * 0.9
+    assert len(idle) > len(tenants) * 0.8
     source_port = random.Random(seed).randrange(20000, 30000)  # noqa: S311 - no secret
     with deployment.players(idle) as players, connected(players, source_port) as held:
         for request in ({"op": "whoami"}, {"op": "echo", "data": "again"}):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import docker
@@ -32,8 +32,15 @@ def ensure_tenant(
     tenant: TenantPlan,
     images: Mapping[Role, str],
     events: Events,
+    *,
+    roles: Collection[Role] = (),
 ) -> None:
-    """Make what is missing of the tenant's network and containers, and wait for their health."""
+    """Make what is missing of the tenant's network and containers, and wait for their health.
+
+    With `roles` only those containers. A client shows its health by asking its DNS: without that
+    it has to run, no more.
+    """
+    wanted = [c for c in tenant.containers if not roles or c.role in roles]
     link = links.link_number(tenant)
     containers.ensure_network(client, plan, tenant, link)
 
@@ -41,8 +48,10 @@ def ensure_tenant(
         recipe = recipe_of(tenant, container, images, link)
         return containers.ensure_container(client, plan, tenant, container, recipe)
 
-    made = {container.name: ensure(container) for container in tenant.containers}
-    for container in tenant.containers:
+    made = {container.name: ensure(container) for container in wanted}
+    for container in wanted:
+        if roles and container.role is Role.CLIENT and Role.DNS not in roles:
+            continue
         if not made[container.name]:
             events.note(f"{container.role} runs", tenant=tenant.name)
             if _is_well(client, tenant, container):

@@ -21,7 +21,7 @@ from testbed.lifecycle.deployment import Deployment
 from testbed.lifecycle.lease import lease_tenants
 from testbed.lifecycle.store import cache_root
 from testbed.lifecycle.tenants import ensure_tenant
-from testbed.plan.resources import TenantPlan
+from testbed.plan.resources import ContainerPlan, Role, TenantPlan
 
 _FOLDER = "wanted"
 _AT_ONCE = 4
@@ -34,11 +34,12 @@ def ensure_warm(
     events: Events,
     *,
     alone: bool = False,
+    roles: Collection[Role] = (),
 ) -> tuple[str, ...]:
     """Let the services of the tenants called `names` run; return whose had to be started.
 
     The caller holds a lease on them; `alone`: on the whole deployment. Where services start with
-    `up`, they run already.
+    `up`, they run already. With `roles` only those are asked for.
     """
     plan = deployment.plan
     if not plan.starts_on_lease:
@@ -49,18 +50,27 @@ def ensure_warm(
     cold = [
         tenant
         for tenant in map(plan.tenant, names)
-        if any(container.name not in running for container in tenant.containers)
+        if any(container.name not in running for container in _asked(tenant, roles))
     ]
     if not cold:
         return ()
-    wanted = sum(len(tenant.containers) for tenant in cold)
+    wanted = sum(len(_asked(tenant, roles)) for tenant in cold)
     excess = len(running) + wanted - capacity.warm_limit(plan, len(running))
     if excess > 0:
         idle = _idle(deployment, running, set(names))
         with events.step(f"stop services, {excess} containers too many"):
             _cool(client, deployment, idle, excess, alone=alone)
-    _start(client, deployment, cold, events)
+    _start(client, deployment, cold, roles, events)
     return tuple(tenant.name for tenant in cold)
+
+
+def stop_services(
+    client: docker.DockerClient, deployment: Deployment, tenants: Sequence[TenantPlan]
+) -> None:
+    """Stop the services of `tenants`, on which the caller holds a lease."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="cool") as pool:
+        for _ in pool.map(lambda tenant: _stop(client, deployment, tenant), tenants):
+            pass
 
 
 def warm_tenants(client: docker.DockerClient, deployment: Deployment) -> frozenset[str]:
@@ -73,26 +83,34 @@ def warm_tenants(client: docker.DockerClient, deployment: Deployment) -> frozens
     )
 
 
+def _asked(tenant: TenantPlan, roles: Collection[Role]) -> tuple[ContainerPlan, ...]:
+    return tuple(c for c in tenant.containers if not roles or c.role in roles)
+
+
 def _running(client: docker.DockerClient, deployment: Deployment) -> frozenset[str]:
     states = containers.states(client, deployment.plan.deployment)
     return frozenset(name for name, state in states.items() if state == "running")
 
 
 def _start(
-    client: docker.DockerClient, deployment: Deployment, cold: Sequence[TenantPlan], events: Events
+    client: docker.DockerClient,
+    deployment: Deployment,
+    cold: Sequence[TenantPlan],
+    roles: Collection[Role],
+    events: Events,
 ) -> None:
     plan = deployment.plan
     tags = images.ensure_images(client, cache_root(), Events())
 
     def start(tenant: TenantPlan) -> None:
         links.unhost_client(tenant)  # a scenario that was killed may have played it
-        ensure_tenant(client, plan, tenant, tags, Events())
+        ensure_tenant(client, plan, tenant, tags, Events(), roles=roles)
 
     with events.step(f"start services of {_counted(cold)}"):
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="warm") as pool:
             for _ in pool.map(start, cold):
                 pass
-        if not deployment.gaps():
+        if not deployment.gaps() and (not roles or Role.KDC in roles):
             daemon.give_keys(client, cold, deployment.sut())
 
 

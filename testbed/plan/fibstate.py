@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from testbed.plan.resources import FibPlan, Plan, Route
@@ -25,6 +26,11 @@ def fib_state(plan: Plan) -> str:
         "fibs": [_fib(fib) for fib in sut.fibs],
     }
     return json.dumps(document)
+
+
+def fib_entries(fibs: Iterable[FibPlan]) -> str:
+    """Return `fibs` alone, for `fibctl add`."""
+    return json.dumps([_fib(fib) for fib in fibs])
 
 
 def _fib(fib: FibPlan) -> dict[str, Any]:

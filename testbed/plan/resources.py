@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -227,7 +228,7 @@ class SutPlan:
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """A topology made concrete for one deployment.
 
@@ -243,10 +244,14 @@ class Plan:
 
     def tenant(self, name: str) -> TenantPlan:
         """Return the tenant called `name`; KeyError when there is none."""
-        for tenant in self.tenants:
-            if tenant.name == name:
-                return tenant
-        raise KeyError(f"no tenant {name!r} in topology {self.topology!r}")
+        found = self._by_name.get(name)
+        if found is None:
+            raise KeyError(f"no tenant {name!r} in topology {self.topology!r}")
+        return found
+
+    @cached_property
+    def _by_name(self) -> dict[str, TenantPlan]:
+        return {tenant.name: tenant for tenant in self.tenants}
 
     def containers(self) -> Iterator[tuple[TenantPlan, ContainerPlan]]:
         """Yield every container with its tenant, in the plan's order."""

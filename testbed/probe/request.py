@@ -187,10 +187,18 @@ class Held:
 
     def ask(self, request: Mapping[str, Any]) -> Reply:
         """Send one request over the held connection and return its reply."""
+        return self.reply(self.send(request))
+
+    def send(self, request: Mapping[str, Any]) -> str:
+        """Send a request, and return its nonce, for `reply`: other connections go on meanwhile."""
         message = {"nonce": new_nonce(self.tenant), **request}
-        with self.journal.question(self.tenant, f"{request.get('op')} (held connection)") as entry:
-            self.session.send(json.dumps(message).encode() + b"\n")
-            reply = parse_reply(self.session.line(limit_s=20), message["nonce"])
+        self.session.send(json.dumps(message).encode() + b"\n")
+        return str(message["nonce"])
+
+    def reply(self, nonce: str) -> Reply:
+        """Wait for the reply to the request that `send` gave this nonce."""
+        with self.journal.question(self.tenant, "request on a held connection") as entry:
+            reply = parse_reply(self.session.line(limit_s=20), nonce)
             entry.answered(_told(reply))
         return reply
 

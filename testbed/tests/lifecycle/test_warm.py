@@ -58,7 +58,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     plan = build_plan(topology, parse_deployment_id("aaaaaa"))
     made = Machine(Deployment(Record(plan.deployment, "t", "t.yaml", 0.0), plan, tmp_path))
 
-    def start(_client: Any, _deployment: Any, cold: Any, _events: Any) -> None:
+    def start(_client: Any, _deployment: Any, cold: Any, *_: Any) -> None:
         made.started += [tenant.name for tenant in cold]
 
     monkeypatch.setattr(warm, "_running", lambda *_: frozenset(made.running))
