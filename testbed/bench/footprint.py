@@ -10,7 +10,8 @@ the most that a process has had which computed a plan.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -110,23 +111,33 @@ def _group_kib(pid: int) -> int:
     raise LookupError(f"process {pid} is in no control group that counts memory")
 
 
-def of_guest(deployment: Deployment, count: int) -> Iterator[dict[str, Any]]:
-    """Give the guest `count` FIBs and a daemon that serves them; return what each takes."""
+def of_guest(
+    deployment: Deployment, count: int, meanwhile: Callable[[int], Iterator[dict[str, Any]]]
+) -> Iterator[dict[str, Any]]:
+    """Give the guest `count` FIBs and a daemon that serves them; return what each takes.
+
+    Yields also what is measured `meanwhile`, given how many FIBs there are: first few, then many.
+    """
     sut, machine = deployment.sut(), deployment.plan.sut.machine
     if not isinstance(machine, VmPlan):
         return
     many = _grown(deployment.plan, count)
     added = len(many.sut.fibs) - len(deployment.plan.sut.fibs)
     before = _guest_kib(sut)
+    yield from meanwhile(len(deployment.plan.sut.fibs))
+    start = time.monotonic()
     peak_kib = _apply(sut, many)
+    applied_s = time.monotonic() - start
     used = _guest_kib(sut)
     yield {
         "footprint": "guest",
         "system_mib": machine.memory_mib - before["MemAvailable"] / 1024,
         "kib_a_fib": (before["MemAvailable"] - used["MemAvailable"]) / added,
         "fibctl_kib_a_fib": peak_kib / added,
+        "apply_s": applied_s,
         "fibs": len(many.sut.fibs),
     }
+    yield from meanwhile(len(many.sut.fibs))
     yield {"footprint": "qemu", "mib": _qemu_mib(deployment, machine)}
     _apply(sut, deployment.plan)
 
@@ -167,15 +178,3 @@ def _qemu_mib(deployment: Deployment, machine: VmPlan) -> float:
         elif word == "Pss" and size < guest_kib:
             total += int(rest.split()[0])
     return total / 1024
-
-
-def rows(measured: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield a line a figure, for people."""
-    for item in measured:
-        if "footprint" in item:
-            figures = {k: v for k, v in item.items() if k != "footprint"}
-            shown = ", ".join(
-                f"{v:,.1f} {k}" if isinstance(v, float) else f"{v:,} {k}"
-                for k, v in figures.items()
-            )
-            yield f"| {item['footprint']} | {shown.replace('_', ' ')} |"

@@ -37,14 +37,18 @@ def measure(
         yield _found("testbed", number, len(roles), time.monotonic() - start)
         if number == 0:
             yield from footprint.of_containers(client, deployment, names)
-        containers.remove_containers(client, plan.deployment)
-        containers.remove_networks(client, plan.deployment)
+        _stop(client, deployment)
         try:
             start = time.monotonic()
             _run_bare([tags[role] for role in roles])
             yield _found("docker run", number, len(roles), time.monotonic() - start)
         finally:
             _remove_bare()
+
+
+def _stop(client: docker.DockerClient, deployment: Deployment) -> None:
+    containers.remove_containers(client, deployment.plan.deployment)
+    containers.remove_networks(client, deployment.plan.deployment)
 
 
 def _found(way: str, number: int, count: int, took_s: float) -> dict[str, Any]:

@@ -30,6 +30,8 @@ from fib.netlink import Address, Neighbour, Route, Rtnetlink
 LOAD = "/opt/bench/load"
 NIC, PEER, CLIENTS, SERVER = "bench0", "peer0", "bench-clients", "bench-server"
 PORT = 7100
+COUNT = "20000"
+RESOLVER, VIRTUAL = "192.168.0.53", "192.0.2.53"
 MAC, PEER_MAC = "02:fe:00:00:00:01", "02:fe:00:00:00:02"
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -102,6 +104,7 @@ def fibs(count: int) -> list[str]:
     document = {
         "version": 1,
         "interface": NIC,
+        "virtual_resolvers": [VIRTUAL],
         "fibs": [
             {
                 "id": k,
@@ -112,6 +115,7 @@ def fibs(count: int) -> list[str]:
                     {"to": "192.168.0.0/24", "via": router(k)},
                 ],
                 "neighbours": [{"address": router(k), "mac": PEER_MAC}],
+                "resolvers": [RESOLVER],
             }
             for k in range(1, count + 1)
         ],
@@ -255,7 +259,22 @@ def take_down(name: str, count: int) -> None:
     time.sleep(0.5)
 
 
-def measure(name: str, count: int, seconds: float) -> dict[str, Any]:
+def measure_programs(count: int, seconds: float) -> list[dict[str, Any]]:
+    """Load the extensions while the kernel takes the times of their programs."""
+    switch = Path("/proc/sys/kernel/bpf_stats_enabled")
+    times: list[dict[str, Any]] = []
+    switch.write_text("1")
+    try:
+        measure("fib", count, seconds, lambda: times.extend(program_times()))
+    finally:
+        switch.write_text("0")
+        take_down("fib", count)
+    return times
+
+
+def measure(
+    name: str, count: int, seconds: float, at_end: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Make a variant, load it, remove it."""
     connect(name, count)
     before_kib = available_kib()
@@ -282,6 +301,7 @@ def measure(name: str, count: int, seconds: float) -> dict[str, Any]:
             client = ("taskset", "-c", "0", "nsenter", f"--net=/run/netns/{CLIENTS}", "--", LOAD)
             said = run(*client, kind, str(count), str(PORT), str(seconds))
             result[kind] = json.loads(said)
+        at_end()
     finally:
         listening.send_signal(signal.SIGKILL)
         listening.wait()
@@ -289,17 +309,27 @@ def measure(name: str, count: int, seconds: float) -> dict[str, Any]:
 
 
 def operations(repeats: int) -> Iterator[dict[str, Any]]:
-    """Cost of socket() and close(): without the extensions, with them, in a thread's FIB."""
-    for _ in range(repeats):
-        yield {"operation": "without", **json.loads(run(LOAD, "ops", "20000"))}
+    """Cost of system calls: without the extensions, with them, in a thread's FIB."""
+    for number in range(repeats):
+        yield {"operation": "without", "round": number, **json.loads(run(LOAD, "ops", COUNT))}
         connect("fib", 1)
         fibs(1)
-        yield {"operation": "attached", **json.loads(run(LOAD, "ops", "20000"))}
-        yield {
-            "operation": "thread-fib",
-            **json.loads(run("fibctl", "exec", "1", "--", LOAD, "ops", "20000")),
-        }
+        yield {"operation": "attached", "round": number, **json.loads(run(LOAD, "ops", COUNT))}
+        said = run("fibctl", "exec", "1", "--", LOAD, "ops", COUNT, RESOLVER, VIRTUAL)
+        yield {"operation": "thread-fib", "round": number, **json.loads(said)}
         take_down("fib", 1)
+
+
+def program_times() -> Iterator[dict[str, Any]]:
+    """Nanoseconds that each eBPF program has taken a run, by the kernel's own clock."""
+    for program in json.loads(run("bpftool", "--json", "prog", "show")):
+        runs = program.get("run_cnt", 0)
+        if runs and str(program.get("name", "")).startswith("fib_"):
+            yield {
+                "program": program["name"],
+                "runs": runs,
+                "ns": program["run_time_ns"] / runs,
+            }
 
 
 def main(options: dict[str, Any]) -> None:
@@ -310,6 +340,9 @@ def main(options: dict[str, Any]) -> None:
         take_down(name, options["clear"])
     for found in operations(options["operation_rounds"]):
         print(json.dumps(found), flush=True)
+    if options["programs"]:
+        for found in measure_programs(options["programs"], options["seconds"]):
+            print(json.dumps(found), flush=True)
     for count, rounds in options["rounds"]:
         for number in range(rounds):
             names = list(VARIANTS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,6 @@ def _run(argv: list[str], env: dict[str, str], paths: tuple[str, ...]) -> dict[s
     return found
 
 
-Row = Callable[[dict[str, Any]], str]
-
-
 def rows(measured: list[dict[str, Any]]) -> Iterator[str]:
     """Yield a table for people."""
     found = [item for item in measured if "peer" in item]
@@ -91,7 +88,7 @@ def rows(measured: list[dict[str, Any]]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for item in found:
         if "error" in item:
-            yield f"| {item['peer']} | {item['tenants']} | failed: {item['error']} | | | |"
+            yield f"| {item['peer']} | {item['tenants']} | failed, see below | | | {CANNOT[item['peer']]} |"
             continue
         count = item["tenants"]
         figures = (item["up_s"] / count, item["down_s"] / count, item["memory_kib"] / count)

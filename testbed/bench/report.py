@@ -1,0 +1,232 @@
+"""Writes what was measured for people: one page of Markdown, and a picture a quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from testbed.bench import peers, results
+from testbed.bench.results import Sum
+from testbed.lifecycle import capacity
+from testbed.plan.resources import Role
+
+_PICTURED = results.QUANTITIES[:7]
+_CALLS = {
+    "socket_ns": "socket() and close()",
+    "thread_fib_ns": "setting the thread's FIB",
+    "accept_ns": "accept() and close()",
+    "direct_ns": "connect() to a tenant's resolver",
+    "virtual_ns": "connect() to the virtual resolver, translated",
+}
+
+
+def page(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> str:
+    """Return the page."""
+    load = about["load"]
+    rows = [
+        "# What it costs",
+        "",
+        f"`make bench` ({about['scope']}), {about['date']}, {about['took_s']} s, on {about['host']};",
+        f"load average {min(load):.1f} to {max(load):.1f}.",
+        "",
+        "Figures are medians, with the least and the most in brackets. Ratios (**x**) are to the FIB",
+        "extensions, taken round by round between variants that were measured in turn. Server, clients",
+        "and load share one CPU of the VM, so rates speak of work, not of waiting; absolute figures are",
+        "those of an emulated machine where there is no KVM.",
+        "",
+        "## Designs, in one VM",
+        "",
+        "*fib*: the extensions, one socket and thread. *rules*: a list of `ip rule from`, one socket.",
+        "*vrf*: a VRF and a macvlan a tenant, one socket with l3mdev_accept. *netns*: a namespace, a",
+        "macvlan, a listener and a thread a tenant, as VIMAGE would have it.",
+        *results.table(measured),
+        "",
+        *(f"![{q.title}]({n}.svg)" for n, q in enumerate(_PICTURED) if _picture(measured, q)),
+        "",
+        "## Each extension, nanoseconds",
+        "",
+        "*without*: nothing attached (setting a FIB is then a system call that is refused).",
+        "*attached*: a thread in FIB 0. *thread-fib*: a thread in FIB 1.",
+        "",
+        *_operations(measured),
+        "",
+        "The programs, by the kernel's own clock (`kernel.bpf_stats_enabled`), under the loads of the",
+        "designs at 100 tenants; without the extensions none runs. `fib_ingress` is the ingress check,",
+        "`fib_egress` the egress guard.",
+        "",
+        *_programs(measured),
+        "",
+        "## Name resolution and login by number of FIBs",
+        "",
+        *_names(measured),
+        "",
+        "## What things take",
+        "",
+        "Beside what `testbed up` reckons with (`testbed/lifecycle/capacity.py`).",
+        "",
+        *_footprints(measured),
+        "",
+        "## The testbed's wiring against raw `ip -batch`",
+        "",
+        *_wiring(measured),
+        "",
+        "## Containers a second",
+        "",
+        "*testbed*: networks, fixed addresses, files, and a real answer of each service.",
+        "*docker run*: the same images, as many at a time, no network, nothing asked.",
+        "",
+        *_starts(measured),
+        "",
+        "## Peers: isolated 192.168.0.0/24 networks with a host and a router each",
+        "",
+        "The testbed's own figures for the same are those of its wiring, above.",
+        "",
+        *peers.rows(list(measured)),
+        "",
+        "## Routing, isolation and authentication scenarios by workers",
+        "",
+        *_suite(measured),
+        "",
+        "## What failed or was left out",
+        "",
+        *_failures(about, measured),
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def pictures(measured: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Yield file names and SVG pictures."""
+    for number, quantity in enumerate(_PICTURED):
+        picture = _picture(measured, quantity)
+        if picture:
+            yield f"{number}.svg", picture
+
+
+def _picture(measured: Sequence[dict[str, Any]], quantity: results.Quantity) -> str:
+    return results.picture(measured, quantity)
+
+
+def _of(measured: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [item for item in measured if kind in item and "error" not in item]
+
+
+def _operations(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    found = _of(measured, "operation")
+    ways = list(dict.fromkeys(item["operation"] for item in found))
+    yield f"| | {' | '.join(ways)} |"
+    yield "|---|" + "---|" * len(ways)
+    for key, title in _CALLS.items():
+        by_way = {
+            way: {i["round"]: i[key] for i in found if i["operation"] == way and key in i}
+            for way in ways
+        }
+        cells = []
+        for way in ways:
+            if not by_way[way]:
+                cells.append("")
+                continue
+            cell = str(Sum.of(list(by_way[way].values())))
+            against = results.ratios(by_way[way], by_way.get("without", {}))
+            cells.append(
+                cell + (f"; **{Sum.of(against)} x**" if against and way != "without" else "")
+            )
+        yield f"| {title} | {' | '.join(cells)} |"
+
+
+def _programs(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "| program | ns a run | runs |"
+    yield "|---|---|---|"
+    for item in sorted(_of(measured, "program"), key=lambda item: -item["runs"]):
+        yield f"| {item['program']} | {item['ns']:,.0f} | {item['runs']:,} |"
+
+
+def _names(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    found = _of(measured, "names")
+    sizes = sorted({item["fibs"] for item in found})
+    yield f"| ms | {' | '.join(f'{size:,} FIBs' for size in sizes)} |"
+    yield "|---|" + "---|" * len(sizes)
+    for what in dict.fromkeys(item["names"] for item in found):
+        by_size = {item["fibs"]: item["ms"] for item in found if item["names"] == what}
+        cells = [f"{by_size[size]:,.1f}" if size in by_size else "" for size in sizes]
+        yield f"| {what} | {' | '.join(cells)} |"
+
+
+def _footprints(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "| | measured | reckoned with |"
+    yield "|---|---|---|"
+    for item in _of(measured, "footprint"):
+        kind = item["footprint"]
+        if kind == "testbed":
+            yield f"| testbed, MiB | {item['mib']:.0f} | {capacity.OURSELVES_MIB} |"
+            reckoned = capacity.OURSELVES_TENANT_KIB
+            yield f"| testbed, KiB a tenant | {item['kib_a_tenant']:.0f} | {reckoned} |"
+        elif kind == "guest":
+            yield f"| guest's system, MiB | {item['system_mib']:.0f} | {capacity.GUEST_MIB} |"
+            both = item["kib_a_fib"] + item["fibctl_kib_a_fib"]
+            title = f"a FIB in the guest, of {item['fibs']:,}, fibctl's work included, KiB"
+            yield f"| {title} | {both:.0f} | {capacity.GUEST_FIB_KIB} |"
+        elif kind == "qemu":
+            yield f"| QEMU beside its guest's memory, MiB | {item['mib']:.0f} | {capacity.QEMU_MIB} |"
+        else:
+            role = Role(kind.removeprefix("container "))
+            yield f"| {kind}, MiB | {item['most_mib']:.1f} | {capacity.CONTAINER_MIB[role]} |"
+    routers = [
+        item["memory_kib"] / item["tenants"]
+        for item in _of(measured, "wiring")
+        if item["wiring"] == "testbed"
+    ]
+    if routers:
+        yield f"| a router, KiB | {Sum.of(routers)} | {capacity.ROUTER_KIB} |"
+
+
+def _wiring(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "| tenants | | testbed | raw | testbed / raw |"
+    yield "|---|---|---|---|---|"
+    found = _of(measured, "wiring")
+    for count in sorted({m["tenants"] for m in found}):
+        for key, title in (("up_s", "up, s"), ("down_s", "down, s"), ("memory_kib", "memory, KiB")):
+            ways = {
+                way: {
+                    m["round"]: m[key]
+                    for m in found
+                    if m["wiring"] == way and m["tenants"] == count
+                }
+                for way in ("testbed", "raw")
+            }
+            sums = " | ".join(str(Sum.of(list(ways[way].values()))) for way in ways)
+            against = results.ratios(ways["testbed"], ways["raw"])
+            shown = Sum.of(against) if against else "none"
+            yield f"| {count:,} | {title} | {sums} | {shown} x |"
+
+
+def _starts(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    found = _of(measured, "starts")
+    ways = {
+        way: {item["round"]: item["per_s"] for item in found if item["starts"] == way}
+        for way in ("testbed", "docker run")
+    }
+    if all(ways.values()):
+        yield "| testbed | docker run | testbed / docker run |"
+        yield "|---|---|---|"
+        sums = " | ".join(str(Sum.of(list(way.values()))) for way in ways.values())
+        yield f"| {sums} | {Sum.of(results.ratios(ways['testbed'], ways['docker run']))} x |"
+
+
+def _suite(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "| workers | s | |"
+    yield "|---|---|---|"
+    for item in _of(measured, "suite"):
+        yield f"| {item['workers']} | {item['s']:.0f} | {item['summary']} |"
+
+
+def _failures(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    if not any("suite" in item for item in measured):
+        yield f"- The suite by workers: not in a {about['scope']} run."
+    for item in measured:
+        if "error" in item:
+            known = ("variant", "peer", "names", "footprint", "suite")
+            name = next(str(item[key]) for key in known if key in item)
+            size = next(
+                (f" ({item[k]:,})" for k in ("tenants", "fibs", "workers") if k in item), ""
+            )
+            yield f"- {name}{size}: {item['error']}"
