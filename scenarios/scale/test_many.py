@@ -31,9 +31,11 @@ LIMIT_S = 120
 AT_ONCE = 200  # handshakes under way: the guest's queue of half-open connections is finite
 NONCE = re.compile(rb"nonce-([a-z0-9-]+?)-[0-9a-f]{16}")
 
-# The long form: TESTBED_SCALE=ten-thousand
+# The long form: TESTBED_SCALE=long
 pytestmark = [
-    pytest.mark.topology(os.environ.get("TESTBED_SCALE", "thousand")),
+    pytest.mark.topology(
+        "ten-thousand" if os.environ.get("TESTBED_SCALE") == "long" else "thousand"
+    ),
     pytest.mark.timeout(300),
 ]
 everybody = pytest.mark.tenants(started=False)

@@ -1,0 +1,105 @@
+"""A page of everything, of nothing, and of failures alone: a run of half an hour must not end in vain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from testbed.bench import report
+
+ABOUT = {
+    "scope": "quick",
+    "date": "2026-01-01 00:00",
+    "took_s": 100,
+    "host": "2 x some CPU",
+    "load": [0.5, 2.25],
+}
+
+
+def design(variant: str, number: int, per_s: float) -> dict[str, Any]:
+    rate = {"per_s": per_s, "p50_us": 900.0, "p99_us": 2000.0}
+    return {
+        "variant": variant,
+        "tenants": 100,
+        "round": number,
+        "add_s": 0.5,
+        "memory_kib": 4000,
+        "conn": rate,
+        "req": rate,
+        "udp": rate,
+        "threads": 1,
+        "listeners": 2,
+    }
+
+
+EVERYTHING: list[dict[str, Any]] = [
+    *(design("fib", n, 1000) for n in range(3)),
+    *(design("rules", n, 500) for n in range(3)),
+    {"operation": "without", "round": 0, "socket_ns": 100, "thread_fib_ns": 50, "accept_ns": 200},
+    {"operation": "attached", "round": 0, "socket_ns": 104, "thread_fib_ns": 75, "accept_ns": 210},
+    {
+        "operation": "thread-fib",
+        "round": 0,
+        "socket_ns": 105,
+        "thread_fib_ns": 75,
+        "accept_ns": 210,
+        "direct_ns": 300,
+        "virtual_ns": 330,
+    },
+    {"program": "fib_ingress", "runs": 10, "ns": 400.0},
+    {"names": "resolve", "fibs": 8, "ms": 2.0},
+    {"names": "resolve", "fibs": 10000, "ms": 3.0},
+    {"footprint": "testbed", "mib": 60.0, "kib_a_tenant": 14.0, "tenants": 2000},
+    {
+        "footprint": "guest",
+        "system_mib": 220.0,
+        "kib_a_fib": 60.0,
+        "fibctl_kib_a_fib": 30.0,
+        "apply_s": 9.0,
+        "fibs": 10000,
+    },
+    {"footprint": "qemu", "mib": 300.0},
+    {"footprint": "container ldap", "mib": 14.0, "most_mib": 15.0, "containers": 8},
+    *(
+        {"wiring": way, "tenants": 200, "round": 0, "up_s": up, "down_s": 1.0, "memory_kib": 60000}
+        for way, up in (("testbed", 1.0), ("raw", 4.0))
+    ),
+    {"starts": "testbed", "round": 0, "containers": 32, "per_s": 4.0},
+    {"starts": "docker run", "round": 0, "containers": 32, "per_s": 5.0},
+    {
+        "peer": "Mininet",
+        "tenants": 10,
+        "version": "2.3.0",
+        "works": True,
+        "up_s": 1.0,
+        "down_s": 0.5,
+        "memory_kib": 30000,
+    },
+    {"peer": "munet", "tenants": 10, "error": "cannot be had"},
+    {"suite": "scenarios", "workers": 4, "s": 60.0, "summary": "40 passed"},
+    {"suite": "scenarios", "workers": 8, "error": "no time"},
+]
+
+
+def test_page_has_every_figure_and_what_failed() -> None:
+    page = report.page(ABOUT, EVERYTHING)
+    for line in (
+        "load average 0.5 to 2.2.",
+        "| connections, /s | 1,000 | 500; **0.5 x** |",
+        "| socket() and close() | 100 | 104; **1.04 x** | 105; **1.05 x** |",
+        "| connect() to the virtual resolver, translated |  |  | 330 |",
+        "| fib_ingress | 400 | 10 |",
+        "| resolve | 2.0 | 3.0 |",
+        "| 200 | up, s | 1 | 4 | 0.25 x |",
+        "| 4 | 5 | 0.8 x |",
+        "| 4 | 60 | 40 passed |",
+        "- munet (10): cannot be had",
+        "- scenarios (8): no time",
+    ):
+        assert line in page
+    assert {name for name, _ in report.pictures(EVERYTHING)} == {f"{n}.svg" for n in range(7)}
+
+
+def test_page_of_nothing_says_so() -> None:
+    page = report.page(ABOUT, [])
+    assert "- The suite by workers: not in a quick run." in page
+    assert not list(report.pictures([]))
