@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 
 import pytest
@@ -29,10 +28,10 @@ def served(player: Player) -> bool:
         conversation.close()
 
 
-def fibs(deployment: Running) -> set[int]:
-    """Return the FIBs that the SUT has."""
-    said = deployment.sut.channel.run(["fibctl", "show", "--format", "json"], timeout_s=300)
-    return {fib["id"] for fib in json.loads(said.stdout)["fibs"]}
+def addresses(deployment: Running) -> set[str]:
+    """Return the addresses that the SUT has."""
+    said = deployment.sut.channel.run(["ip", "-o", "address", "show"], timeout_s=120)
+    return {line.split()[3].partition("/")[0] for line in said.stdout.splitlines()}
 
 
 @pytest.mark.exclusive
@@ -40,16 +39,17 @@ def test_tenants_leave_and_return_while_others_are_served(deployment: Running, s
     idle = deployment.idle([deployment.tenant(t.name) for t in deployment.plan.tenants])
     drawn = random.Random(seed).sample(idle, STAYING + LEAVING)  # noqa: S311 - no secret
     staying, leaving = drawn[:STAYING], drawn[STAYING:]
-    numbers = {tenant.fib for tenant in leaving}
+    gone = {str(address.ip) for tenant in leaving for address in tenant.plan.server_addresses}
     with deployment.players(leaving) as players:
         assert all(map(served, players))
     with deployment.players(staying) as players, load(players) as counted:
         counted.await_more(REPLIES)
         with deployment.without(leaving):
-            assert not numbers & fibs(deployment)
-            assert {tenant.fib for tenant in staying} <= fibs(deployment)
+            left = addresses(deployment)
+            assert not gone & left
+            assert {str(tenant.server) for tenant in staying} <= left
             counted.await_more(REPLIES)
         counted.await_more(REPLIES)
-    assert numbers <= fibs(deployment)
+    assert gone <= addresses(deployment)
     with deployment.players(leaving) as players:
         assert all(map(served, players))
