@@ -12,7 +12,7 @@ from testbed.events import Event, Phase
 from testbed.lifecycle.inventory import Inventory, Item
 from testbed.lifecycle.privatehost import Command, PrivateHost, private_host
 from testbed.plan.fib import Delivered, Forwarded, Refused, fib_of, lookup
-from testbed.plan.resources import Address, FibId, Method, Plan, Role, TenantPlan
+from testbed.plan.resources import Address, FibId, Method, Plan, Record, Role, TenantPlan
 from testbed.plan.services import user_dn
 from testbed.probe.capture import Capture, Frame
 from testbed.probe.directory import Bind, bind
@@ -74,6 +74,7 @@ __all__ = [
     "Program",
     "Protocol",
     "Reached",
+    "Record",
     "Refused",
     "Reply",
     "ResourceError",

@@ -19,16 +19,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import containers, execution, impairment, process
 from testbed.drivers.impairment import Impairment, Passed
 from testbed.errors import ResourceError
+from testbed.events import Events
 from testbed.lifecycle import daemon
 from testbed.lifecycle.lease import Changed, changed, mark_changed, mark_restored
+from testbed.lifecycle.store import Store
 from testbed.lifecycle.tenants import await_health
+from testbed.lifecycle.up import repair
 from testbed.plan.fibstate import fib_state
 from testbed.plan.resources import Address, FibId, Plan, Record, Role, Route, TenantPlan
 from testbed.plan.services import admin_dn, service_files, user_dn
@@ -122,10 +125,12 @@ def line_impaired(
 
 
 @contextmanager
-def dns_lying(tenant: Tenant, lies: Mapping[str, str]) -> Iterator[None]:
-    """The tenant's DNS gives other addresses for names of its: `lies` are NAME -> ADDRESS."""
+def dns_lying(tenant: Tenant, lies: Sequence[Record]) -> Iterator[None]:
+    """The tenant's DNS serves `lies`, and nothing else of their names and types."""
     with _fault(_note(tenant, "DNS lying"), lambda: _serve_names(tenant, tenant.plan)):
-        _serve_names(tenant, _with_lies(tenant.plan, lies))
+        told = {(lie.owner, lie.type) for lie in lies}
+        kept = (own for own in tenant.plan.records if (own.owner, own.type) not in told)
+        _serve_names(tenant, replace(tenant.plan, records=(*kept, *lies)))
         yield
 
 
@@ -252,6 +257,22 @@ def daemon_stopped(deployment: Running) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def sut_off(deployment: Running) -> Iterator[None]:
+    """The SUT is switched off; after the block it has booted again and has the plan's state.
+
+    Hold the whole deployment.
+    """
+    recorded = deployment.deployment
+
+    def switch_on() -> None:
+        repair(Store(recorded.folder.parent), recorded, Events())
+
+    with _fault(_whole_note(deployment, "SUT off", []), switch_on):
+        deployment.sut.stop()
+        yield
+
+
 @dataclass(frozen=True, slots=True)
 class _Note:
     """What is said on disk about a fault: which tenants, or the whole, may not be as planned."""
@@ -331,16 +352,6 @@ def _serve_names(tenant: Tenant, plan: TenantPlan) -> None:
     containers.put_files(tenant.docker, container.name, service_files(plan, container))
     containers.start(tenant.docker, container.name)
     _await_service(tenant, Role.DNS)
-
-
-def _with_lies(plan: TenantPlan, lies: Mapping[str, str]) -> TenantPlan:
-    told = [
-        Record(f"{name}.", "A" if isinstance(ip_address(value), IPv4Address) else "AAAA", value)
-        for name, value in lies.items()
-    ]
-    names = {record.owner for record in told}
-    kept = [r for r in plan.records if r.owner not in names or r.type not in {"A", "AAAA"}]
-    return replace(plan, records=(*kept, *told))
 
 
 def _with_address_moved(plan: Plan, address: Address, to: Tenant | None) -> Plan:

@@ -85,6 +85,7 @@ def forced_frames(
     return len(left), len(leaks(deployment.plan, frames, nonces=dict.fromkeys(flat, owner.name)))
 
 
+@pytest.mark.expects("guard-router", "guard-source")
 @pytest.mark.tenants(2, overlap="client")
 def test_forced_interface_leads_to_no_other_tenant(
     deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
@@ -124,6 +125,7 @@ def send_from_router(sender: Tenant, sut_mac: str, packet: object) -> None:
     sender.in_router(lambda: sendp(frame, iface=uplink.name, verbose=False))
 
 
+@pytest.mark.expects("foreign-icmp")
 @pytest.mark.tenants(2, overlap="client")
 def test_error_about_another_tenants_flow_is_not_believed(
     deployment: Running, tenants: tuple[Tenant, ...]
@@ -144,6 +146,7 @@ def test_error_about_another_tenants_flow_is_not_believed(
         assert program.said() == "ECONNREFUSED"
 
 
+@pytest.mark.expects("hairpin", "sender")
 @pytest.mark.tenants(2, overlap="client")
 def test_packet_with_a_source_of_our_own_is_not_heard(
     deployment: Running, tenants: tuple[Tenant, ...]
@@ -187,6 +190,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as s:
 """
 
 
+@pytest.mark.expects("guard-router", "guard-source")
 @pytest.mark.tenants(2, overlap="client")
 def test_forged_source_does_not_leave(
     deployment: Running, tenants: tuple[Tenant, ...], wire: Capture

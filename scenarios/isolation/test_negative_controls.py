@@ -18,7 +18,11 @@ from scenarios.checks import (
 )
 from testbed.api import Capture, Running, Tenant
 
-pytestmark = [pytest.mark.exclusive, pytest.mark.tenants("alpha", "bravo", "charlie")]
+pytestmark = [
+    pytest.mark.exclusive,
+    pytest.mark.tenants("alpha", "bravo", "charlie"),
+    pytest.mark.expects("guard-router", "guard-source", "guard-no-fib", strays=True),
+]
 
 # A datagram of FIB 1 to the router of another tenant, past routing: the interface is forced.
 FORCED_INTERFACE = """

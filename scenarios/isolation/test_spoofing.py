@@ -48,6 +48,7 @@ def answers(wire: Capture, nonce: str, sut_mac: str) -> int:
 
 
 @pytest.mark.exclusive
+@pytest.mark.expects("sender", "hairpin")
 @pytest.mark.tenants("alpha", "bravo")
 @pytest.mark.parametrize("reason", ["sender", "hairpin"])
 def test_forged_frame_is_dropped_and_counted(

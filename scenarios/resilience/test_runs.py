@@ -1,4 +1,4 @@
-"""A test run is killed: its leases are free at once, and the next run ends with what it started."""
+"""A test run is killed: its leases are free at once, the next run mends and ends what it started."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ SUITE = f"""
 mkdir -p {FOLDER} && cd {FOLDER}
 echo 'pytest_plugins = ["testbed.pytest_plugin"]' >conftest.py
 cat >test_held.py <<'END'
-import os
-from testbed.api import Deadline, Role, wait_for
+import os, pathlib
+from testbed.api import Deadline, Role, faults, ping, wait_for
 def test_held(tenant):
-    assert tenant.run(Role.CLIENT, ["true"]).exit_code == 0
+    assert ping(tenant.client, tenant.server).ok
     if "HOLD" in os.environ:
-        wait_for(lambda: False, Deadline.after(300), what="the end")
+        with faults.router_down(tenant), faults.service_hung(tenant, Role.DNS):
+            pathlib.Path("{FOLDER}/broken").touch()
+            wait_for(lambda: False, Deadline.after(300), what="the end")
 END
 """
 
@@ -45,6 +47,17 @@ def holding(host: PrivateHost) -> tuple[int, int]:
     return wait_for(both, Deadline.after(120), what=f"a worker that holds {TENANT}")
 
 
+def await_fault(host: PrivateHost) -> None:
+    """Wait until the tenant is broken: the next run's scenario must find it whole."""
+
+    def broken() -> bool:
+        if host.run("test", "-e", f"{FOLDER}/broken", check=False).returncode != 0:
+            raise NotYet("whole")
+        return True
+
+    wait_for(broken, Deadline.after(30), what="the fault")
+
+
 def assert_free_at_once(host: PrivateHost, worker: int) -> None:
     def free() -> bool:
         leases = deployments(host)[0]["leases"]
@@ -62,6 +75,7 @@ def test_killed_run_frees_its_tenants_and_is_cleaned_by_the_next() -> None:
         before = host.inventory()
         command: Command = host.begin_command(*pytest_command(hold=True))
         controller, worker = holding(host)
+        await_fault(host)
         host.run("kill", f"-{SIGKILL.value}", str(controller))
         assert_free_at_once(host, worker)
         command.wait()
@@ -71,5 +85,9 @@ def test_killed_run_frees_its_tenants_and_is_cleaned_by_the_next() -> None:
         assert finished.returncode == 0, finished.stdout + finished.stderr
         assert found not in str(deployments(host))
         assert not deployments(host), "the next run has left what the killed one had started"
-        host.run("sh", "-c", f"rm -rf {FOLDER}/artifacts {FOLDER}/__pycache__ /run/tmp/pytest-of-*")
+        host.run(
+            "sh",
+            "-c",
+            f"rm -rf {FOLDER}/artifacts {FOLDER}/broken {FOLDER}/__pycache__ /run/tmp/pytest-of-*",
+        )
         assert_as_before(host, before)

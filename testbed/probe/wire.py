@@ -52,6 +52,38 @@ def leaks(
     return tuple(found)
 
 
+def strays(plan: Plan, frames: Iterable[Frame]) -> tuple[Leak, ...]:
+    """Return the frames that the SUT has sent to another router than that of their source's FIB.
+
+    By the raw bytes, since every frame of every scenario is looked at.
+    """
+    fibs = {address.packed: fib for address, fib in local_fibs(plan).items()}
+    routers = {_packed(tenant.router.uplink.mac): tenant for tenant in plan.tenants}
+    sut = _packed(plan.sut.machine.mac)
+    found = []
+    for frame in frames:
+        router = routers.get(frame.raw[:6]) if frame.raw[6:12] == sut else None
+        source = _source_bytes(frame.raw)
+        fib = fibs.get(source, UNASSIGNED) if source else None
+        if router is not None and fib is not None and fib != router.fib:
+            reason = f"its source belongs to FIB {fib}, the router to FIB {router.fib}"
+            found.append(Leak(frame, router.name, reason))
+    return tuple(found)
+
+
+def _packed(mac: str) -> bytes:
+    return bytes.fromhex(mac.replace(":", ""))
+
+
+def _source_bytes(raw: bytes) -> bytes:
+    """Return the source address of an IP packet, nothing of what is of the link (fe80::)."""
+    if raw[12:14] == b"\x08\x00":
+        return raw[26:30]
+    if raw[12:14] == b"\x86\xdd" and raw[22:24] != b"\xfe\x80":
+        return raw[22:38]
+    return b""
+
+
 def _disagreement(
     fibs: Mapping[Address, FibId], frame: Frame, router: TenantPlan, nonces: Mapping[str, str]
 ) -> str:

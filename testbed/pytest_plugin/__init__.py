@@ -16,6 +16,7 @@ import pytest
 
 from testbed.drivers import process
 from testbed.errors import InputError, TestbedError
+from testbed.lifecycle import ledger
 from testbed.lifecycle.bundle import read_bundle
 from testbed.lifecycle.lease import mark_changed
 from testbed.lifecycle.session import controller_of
@@ -32,6 +33,7 @@ from testbed.pytest_plugin.fixtures import (
     tenants,
     wire,
 )
+from testbed.pytest_plugin.judgement import Expected, judge
 from testbed.pytest_plugin.run import RECORDS, Run, Shared, told_to_worker
 from testbed.pytest_plugin.wishes import MARKERS
 from testbed.report.prune import DEFAULT_KEPT, prune_runs
@@ -64,6 +66,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--no-artifacts",
         action="store_true",
         help="keep nothing of failures but their text: for runs that expect many, as of mutants",
+    )
+    group.addoption(
+        "--no-judgement",
+        action="store_true",
+        help="do not fail scenarios for dropped frames and frames at wrong routers (see `expects`)",
+    )
+    group.addoption(
+        "--as-is",
+        action="store_true",
+        help="use a deployment that runs without looking first whether it is whole",
     )
     group.addoption(
         "--keep",
@@ -171,6 +183,25 @@ def _finish(run: Run, item: pytest.Item) -> None:
         if not record.artefacts:
             record.moments += leased.moments()
     run.keep(record)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Run a scenario; when it has passed, judge what was dropped and sent meanwhile."""
+    leased = item.stash.get(LEASED, None)
+    run = item.config.stash[RUN]
+    if leased is None or item.config.getoption("--no-judgement"):
+        return (yield)
+    running, expects = leased.running, Expected.of(item)
+    run.counters.begin(running)
+    try:
+        with ledger.announced(running.deployment.folder, expects.drops):
+            result = yield
+    except BaseException:
+        run.counters.forget(running)
+        raise
+    judge(run.counters, leased, expects)
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -18,6 +18,7 @@ from testbed.lifecycle import session
 from testbed.lifecycle.artefacts import make_private, write_private
 from testbed.lifecycle.bundle import Bundle
 from testbed.lifecycle.store import Store, state_root
+from testbed.pytest_plugin.counters import Counters
 from testbed.report.picture import view_of
 from testbed.report.record import Moment, TestRecord, append
 from testbed.running import Running
@@ -53,6 +54,7 @@ class Run:
     replayed: Bundle | None = None
     current: TestRecord | None = None
     known: dict[str, Running] = field(default_factory=dict)
+    counters: Counters = field(default_factory=Counters)
 
     @property
     def folder(self) -> Path:
@@ -79,7 +81,10 @@ class Run:
         if topology not in self.known:
             make_private(self.folder / RECORDS)  # tells the controller that there may be something
             path = self._topology_file(topology)
-            found = session.deployment_for(self.store, path, self.shared.name, self.events())
+            as_is = bool(self.config.getoption("--as-is"))
+            found = session.deployment_for(
+                self.store, path, self.shared.name, self.events(), as_is=as_is
+            )
             client = dockerd.connect()
             if client is None:
                 raise pytest.UsageError("the Docker daemon has gone away")

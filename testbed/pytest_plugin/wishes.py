@@ -23,6 +23,11 @@ MARKERS = (
         "With the fixture `deployment`; the marker `tenants` works as usual"
     ),
     (
+        "expects(*reasons, strays=False): the scenario makes the SUT drop frames for these reasons "
+        "(docs/fib.md); strays=True: it sends frames to routers that the plan does not mean them for. "
+        "Without it both fail the scenario"
+    ),
+    (
         "configuration: judges what is set up, not what packets and sockets do: `make mutants` "
         "leaves it out"
     ),

@@ -47,6 +47,12 @@ def _entry(name: str, value: Any) -> Iterator[str]:
     elif inspect.isfunction(value):
         yield f"```python\n{name}{_signature(value)}\n```\n"
         yield _doc(value)
+    elif inspect.ismodule(value):
+        yield f"{_first(inspect.getdoc(value))}\n"
+        for member, function in vars(value).items():
+            is_own = getattr(function, "__module__", "") == value.__name__
+            if is_own and inspect.isfunction(function) and not member.startswith("_"):
+                yield f"- `{member}{_signature(function)}`: {_first(inspect.getdoc(function))}"
     else:  # a NewType or an alias
         yield f"`{value}`"
 
