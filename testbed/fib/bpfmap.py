@@ -33,6 +33,8 @@ DROPS: Final = (
     "guard-source",
     "guard-router",
     "guard-no-fib",
+    "interface",
+    "only",
 )
 """Names of the drop counters, in the order of enum fib_drop."""
 
@@ -266,7 +268,7 @@ def set_flag(flag: int, *, on: bool) -> None:
 def read_drops() -> dict[str, int]:
     """Return the drop counters by name, summed over CPUs."""
     cpus = _possible_cpus()
-    with BpfMap("fib_drops", 4, 8, cpus) as drops:
+    with BpfMap("fib_counters", 4, 8, cpus) as drops:
         return {
             name: sum(struct.unpack(f"={cpus}Q", drops.get(struct.pack("=I", index)) or b""))
             for index, name in enumerate(DROPS)

@@ -20,6 +20,7 @@ from .failure import EnvironmentFailure, StateFailure
 from .live import Live
 from .policy import set_policy
 from .show import list_sockets, show
+from .watch import watch
 
 DONE, FAILED, BAD_INPUT, ENVIRONMENT, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_questions(commands)
     _add_trace(commands)
+    _add_watch(commands)
     _add_exec(commands)
     _add_policy(commands)
     _add_break(commands)
@@ -155,6 +157,21 @@ def _add_trace(commands: Any) -> None:
         "that is made or connected, by whom and in which FIB, until standard input ends.",
     )
     traced.set_defaults(run=_trace)
+
+
+def _add_watch(commands: Any) -> None:
+    watched = commands.add_parser(
+        "watch",
+        help="refuse addresses of FIBs that somebody adds by hand",
+        description="Watch the addresses of all interfaces until interrupted. One that belongs to a "
+        "FIB, or to the interface of the FIBs, and was added by hand, is removed again; one that was "
+        "removed by hand is told. Each alarm is a line that names the owner. Until then the address is "
+        "in its owner's FIB, and what comes for it by another interface is not heard.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    watched.add_argument("--format", choices=("text", "json"), default="text")
+    watched.set_defaults(run=_watch)
 
 
 def _add_exec(commands: Any) -> None:
@@ -310,6 +327,16 @@ def _exec(options: argparse.Namespace) -> int:
 def _trace(_: argparse.Namespace) -> int:
     directory = programs.directory()
     os.execv(directory / "fib-trace", ["fib-trace", str(directory)])
+
+
+def _watch(options: argparse.Namespace) -> int:
+    def say(alarm: dict[str, str]) -> None:
+        text = f"address {alarm['address']} on '{alarm['interface']}': {alarm['alarm']}"
+        sys.stdout.write((json.dumps(alarm) if options.format == "json" else text) + "\n")
+        sys.stdout.flush()
+
+    watch(say)
+    return DONE
 
 
 def _policy(options: argparse.Namespace) -> int:

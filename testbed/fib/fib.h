@@ -3,8 +3,18 @@
  * FIBs for C daemons: a default FIB per thread and a FIB per socket, without any capability.
  *
  * FIB 0 is "no FIB"; tenants have 1 to FIB_MAX. All functions return -1 and set errno on failure:
- * EINVAL (no such number), EISCONN (the socket is bound or connected already), EPERM (a jail
- * forbids the FIB), ENOPROTOOPT or EINVAL where the extensions are not attached.
+ *
+ *   EINVAL         no such number, or a switch that is neither 0 nor 1; for threads also: the
+ *                  extensions are not attached, or not in this network namespace
+ *   EISCONN        the socket is bound or connected, in another FIB
+ *   EPERM          a jail forbids the FIB (fibctl policy)
+ *   EADDRNOTAVAIL  not a local address (fib_of_address)
+ *   ENOMEM         no memory for the thread's or the socket's record
+ *   ENOPROTOOPT, EOPNOTSUPP  for sockets: the extensions are not attached, not in this network
+ *                  namespace, or the socket is neither IPv4 nor IPv6
+ *
+ * In a jail, socket(), connect(), bind(), listen() and all ways to send also fail with EPERM when the
+ * socket's FIB is not allowed, and so does setsockopt(SO_MARK) to a FIB that is not.
  */
 #ifndef FIB_H
 #define FIB_H
@@ -26,8 +36,11 @@
 #define SO_FIB_ONLY 5 /* set before bind, 0 or 1: a socket of FIB 0 hears FIB 0 alone */
 
 #if !defined(__bpf__) && !defined(FIB_CONSTANTS_ONLY)
+#include <netinet/in.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* Set the FIB of sockets that this thread, and threads and processes it starts, will create. */
 static inline int fib_set_thread(unsigned int fib)
@@ -57,13 +70,46 @@ static inline int fib_set_socket_any(int fd)
 	return setsockopt(fd, SOL_FIB, SO_FIB_ANY, &on, sizeof(on));
 }
 
-/* The FIB of a socket. */
+/* Let a socket of FIB 0 hear FIB 0 alone (on = 1) instead of all FIBs; before bind. */
+static inline int fib_set_socket_only(int fd, int on)
+{
+	return setsockopt(fd, SOL_FIB, SO_FIB_ONLY, &on, sizeof(on));
+}
+
+/* Let accept() on this socket also set the accepting thread's FIB (on = 1), or no longer. */
+static inline int fib_set_accept_sets_thread(int fd, int on)
+{
+	return setsockopt(fd, SOL_FIB, SO_FIB_ACCEPT, &on, sizeof(on));
+}
+
+/* The FIB of a socket: its own, else that of its local address, else 0. */
 static inline int fib_get_socket(int fd)
 {
 	int fib = -1;
 	socklen_t size = sizeof(fib);
 
 	return getsockopt(fd, SOL_FIB, SO_FIB, &fib, &size) < 0 ? -1 : fib;
+}
+
+/* The FIB of a local IPv4 or IPv6 address, as a socket bound to it would have; its port is ignored. */
+static inline int fib_of_address(const struct sockaddr *address, socklen_t size)
+{
+	struct sockaddr_storage copy;
+	int fd, fib = -1;
+
+	memset(&copy, 0, sizeof(copy));
+	memcpy(&copy, address, size < sizeof(copy) ? size : sizeof(copy));
+	if (copy.ss_family == AF_INET)
+		((struct sockaddr_in *)&copy)->sin_port = 0;
+	else
+		((struct sockaddr_in6 *)&copy)->sin6_port = 0;
+	fd = socket(copy.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -1;
+	if (!fib_set_socket_any(fd) && !bind(fd, (struct sockaddr *)&copy, size))
+		fib = fib_get_socket(fd);
+	close(fd);
+	return fib;
 }
 #endif
 

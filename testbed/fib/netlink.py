@@ -37,7 +37,8 @@ _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26
 _NEWNEIGH, _DELNEIGH, _GETNEIGH = 28, 29, 30
 _NEWRULE, _DELRULE, _GETRULE = 32, 33, 34
 
-_SOL_NETLINK, _EXT_ACK, _STRICT_CHECK = 270, 11, 12
+_SOL_NETLINK, _ADD_MEMBERSHIP, _EXT_ACK, _STRICT_CHECK = 270, 1, 11, 12
+_GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS = 5, 9
 _SO_RCVBUFFORCE = 33
 _CHUNK_MESSAGES = 512  # if all are refused, their answers fit the receive buffer many times
 _RECEIVE_BYTES = 1 << 16  # the kernel makes no larger parts of a dump
@@ -101,6 +102,15 @@ class Rule(NamedTuple):
     target: int = 0
 
 
+class AddressEvent(NamedTuple):
+    """An address that came (or is there) or went; `is_without_route`: made without its network's."""
+
+    interface: int
+    address: Address
+    is_new: bool
+    is_without_route: bool
+
+
 Entry = Address | Neighbour | Route | Rule
 
 UNICAST, LOCAL = 1, 2
@@ -130,6 +140,18 @@ def _attributes(data: bytes, start: int) -> dict[int, bytes]:
         found[kind & 0x3FFF] = data[start + 4 : start + size]
         start += (size + 3) & ~3
     return found
+
+
+def _address_events(kind: int, data: bytes) -> Iterator[AddressEvent]:
+    """Yield the address of a message about one."""
+    if kind not in {_NEWADDR, _DELADDR}:
+        return
+    family, length, flags, _, index = _ADDRESS.unpack_from(data)
+    attributes = _attributes(data, 8)
+    flags = _number(attributes.get(8)) or flags
+    address = attributes.get(2) or attributes[1]
+    entry = Address(family, address, length, bool(flags & _DEPRECATED))
+    yield AddressEvent(index, entry, kind == _NEWADDR, bool(flags & _NOPREFIXROUTE))
 
 
 def _number(value: bytes | None) -> int:
@@ -258,14 +280,29 @@ class Rtnetlink:
         """Return the interface's addresses of more than link scope."""
         found = set()
         body = _ADDRESS.pack(0, 0, 0, 0, self._index)
-        for _, data in self._dump(_GETADDR, body):
-            family, length, _, scope, index = _ADDRESS.unpack_from(data)
+        for kind, data in self._dump(_GETADDR, body):
+            _, _, _, scope, index = _ADDRESS.unpack_from(data)
             if index == self._index and scope < _SCOPE_LINK:
-                attributes = _attributes(data, 8)
-                deprecated = bool(_number(attributes.get(8)) & _DEPRECATED)
-                address = attributes.get(2) or attributes[1]
-                found.add(Address(family, address, length, deprecated))
+                found |= {event.address for event in _address_events(kind, data)}
         return found
+
+    def address_events_of_all(self) -> list[AddressEvent]:
+        """Return the addresses of all interfaces as if they had just come."""
+        body = _ADDRESS.pack(0, 0, 0, 0, 0)
+        return [e for kind, data in self._dump(_GETADDR, body) for e in _address_events(kind, data)]
+
+    def follow_addresses(self) -> None:
+        """Let the kernel tell this socket of every address that comes or goes."""
+        for group in (_GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS):
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+
+    def receive_addresses(self) -> list[AddressEvent]:
+        """Wait for news of addresses.
+
+        Raises:
+            OSError: ENOBUFS when the kernel had more than fits; look at all of them then.
+        """
+        return [e for kind, _, _, data in self._receive() for e in _address_events(kind, data)]
 
     def neighbours(self) -> set[Neighbour]:
         """Return the interface's permanent neighbours that are no groups of the kernel's."""

@@ -62,6 +62,12 @@ def load() -> Any:
     return document
 
 
+def interface() -> str:
+    """Return the interface of the FIBs, empty when there is none."""
+    stamps = sorted(RUN.glob("attached-*"))
+    return stamps[0].name.partition("-")[2] if stamps else ""
+
+
 def text() -> str:
     """Return the document in force as JSON."""
     return json.dumps(load())

@@ -27,6 +27,13 @@ COMMAND = "/usr/local/bin/fibctl"
 _APPLY_LIMIT_S, _APPLY_FIB_LIMIT_S = 60.0, 0.1  # a FIB took 0.03 s under TCG on two busy cores
 _STAMP = f"{GUEST_ROOT}/version"
 
+# Refuses addresses of FIBs that are added by hand; a snapshot keeps it running.
+_WATCH = [
+    *("start-stop-daemon", "--start", "--oknodo", "--background", "--make-pidfile"),
+    *("--pidfile", "/run/fib/watch.pid", "--output", "/run/fib/watch.log"),
+    *("--startas", COMMAND, "--", "watch"),
+]
+
 # No FIB at all: applying it attaches the programs and sets the kernel up, which a snapshot keeps.
 _EMPTY_STATE = {
     "version": 1,
@@ -103,6 +110,7 @@ class Extension:
         channel.run([COMMAND, "apply"], stdin=fib_state_json, timeout_s=limit_s)
 
     def load(self, channel: Channel, interface: str) -> None:
-        """Attach the programs to `interface` and set the kernel up, with no FIB yet."""
+        """Attach the programs to `interface`, with no FIB yet, and start what watches addresses."""
         empty = json.dumps({**_EMPTY_STATE, "interface": interface})
         channel.run([COMMAND, "apply"], stdin=empty, timeout_s=_LOAD_LIMIT_S)
+        channel.run(_WATCH, timeout_s=_LOAD_LIMIT_S)

@@ -4,6 +4,7 @@
  * listener (SO_FIB_ACCEPT); otherwise the thread's FIB is left alone (row 23).
  */
 #include "accepting.h"
+#include "home.h"
 #include "policy.h"
 #include "task.h"
 
@@ -13,7 +14,7 @@ int BPF_PROG(fib_accept, struct sock *listener, int flags, int *error, bool kern
 {
 	__u32 *opted;
 
-	if (!accepted || kern)
+	if (!accepted || kern || !sock_is_home(accepted))
 		return 0;
 	opted = bpf_sk_storage_get(&fib_accepting, listener, NULL, 0);
 	if ((opted && *opted) || (current_policy() & FIB_ACCEPT_SETS_THREAD))

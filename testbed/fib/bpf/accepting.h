@@ -4,7 +4,8 @@
 
 #include "kernel.h"
 
-/* Listener -> 1 when accept() on it sets the thread's FIB. Not inherited by accepted sockets.
+/* Listeners on which accept() sets the thread's FIB. Not inherited by accepted sockets.
+ * Key: socket. Value: 4 bytes, 0 or 1. Entries: one a socket with SO_FIB_ACCEPT.
  * Writer: fib_setsockopt. Reader: fib_accept. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

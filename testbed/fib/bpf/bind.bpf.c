@@ -11,10 +11,12 @@
  * and keeps count of who holds a port, so that two sockets of one FIB still conflict as they should.
  */
 #include "held.h"
+#include "home.h"
 #include "socket.h"
 
-/* (FIB, port, protocol, family) -> sockets bound to any address there.
- * Writers: fib_post_bind4/6, fib_release. Reader: fib_bind4/6. */
+/* Sockets bound to any address, by FIB and port.
+ * Key: struct fib_listener, 8 bytes. Value: struct fib_holders, 8 bytes. Entries: 131,072.
+ * Writers: fib_post_bind4/6, fib_release. Readers: fib_bind4/6. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct fib_listener);
@@ -123,7 +125,7 @@ int fib_bind4(struct bpf_sock_addr *context)
 	struct fib_address address;
 	__u32 fib;
 
-	if (!context->sk)
+	if (!context->sk || !context_is_home(context))
 		return 1;
 	if (!socket_fib(context, &fib))
 		return refuse(EADDRNOTAVAIL);
@@ -169,7 +171,7 @@ int fib_bind6(struct bpf_sock_addr *context)
 	struct fib_address address;
 	__u32 fib;
 
-	if (!context->sk)
+	if (!context->sk || !context_is_home(context))
 		return 1;
 	if (!socket_fib(context, &fib))
 		return refuse(EADDRNOTAVAIL);
@@ -265,6 +267,8 @@ int BPF_PROG(fib_bind_raw, struct socket *sock, void *sockaddr, int size)
 		fib_map_ipv4(&address, ipv4);
 	else if (family != AF_INET6 || size < 24 ||
 		 bpf_probe_read_kernel(&address, sizeof(address), sockaddr + 8))
+		return 0;
+	if (!sock_is_home(sk))
 		return 0;
 	fib = sk->sk_mark;
 	return judge(&address, &fib) ? 0 : -EADDRNOTAVAIL;

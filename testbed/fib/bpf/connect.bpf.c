@@ -2,6 +2,7 @@
 /* connect and sendmsg of a socket whose FIB has no address of the destination's family (row 24):
  * there is nothing it could send from, and nothing may be borrowed from another FIB.
  */
+#include "home.h"
 #include "socket.h"
 
 static __always_inline int judge(struct bpf_sock_addr *context, __u32 needed)
@@ -19,11 +20,18 @@ static __always_inline int judge(struct bpf_sock_addr *context, __u32 needed)
 	return refuse(EADDRNOTAVAIL);
 }
 
+static __always_inline int judge_ipv4(struct bpf_sock_addr *context)
+{
+	if (!context->sk || !context_is_home(context))
+		return 1;
+	return judge(context, FIB_HAS_IPV4);
+}
+
 static __always_inline int judge_ipv6(struct bpf_sock_addr *context)
 {
 	struct fib_address address;
 
-	if (!context->sk)
+	if (!context->sk || !context_is_home(context))
 		return 1;
 	user_ipv6(context, &address);
 	return judge(context, is_mapped(&address) ? FIB_HAS_IPV4 : FIB_HAS_IPV6);
@@ -32,13 +40,13 @@ static __always_inline int judge_ipv6(struct bpf_sock_addr *context)
 SEC("cgroup/connect4")
 int fib_connect4(struct bpf_sock_addr *context)
 {
-	return context->sk ? judge(context, FIB_HAS_IPV4) : 1;
+	return judge_ipv4(context);
 }
 
 SEC("cgroup/sendmsg4")
 int fib_sendmsg4(struct bpf_sock_addr *context)
 {
-	return context->sk ? judge(context, FIB_HAS_IPV4) : 1;
+	return judge_ipv4(context);
 }
 
 SEC("cgroup/connect6")

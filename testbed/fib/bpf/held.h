@@ -5,8 +5,9 @@
 #include "kernel.h"
 #include "shared.h"
 
-/* Socket -> its entry in fib_listeners, for the time it holds one. Not inherited on accept.
- * Writers: fib_post_bind4/6. Readers: fib_release, fib_listen. */
+/* A socket's entry in fib_listeners, for the time it holds one. Not inherited on accept.
+ * Key: socket. Value: struct held, 16 bytes. Entries: one a socket bound to any address.
+ * Writers: fib_bind4/6, fib_post_bind4/6. Readers: fib_release, fib_listen. */
 struct held {
 	struct fib_listener key;
 	__u32 kind;       /* FIB_ALONE or FIB_SHARED */

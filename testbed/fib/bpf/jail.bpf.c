@@ -6,6 +6,7 @@
  * address chosen per packet would get past this is stopped by the egress guard. Everything is refused
  * with EPERM.
  */
+#include "home.h"
 #include "policy.h"
 
 static __always_inline int judge(const struct socket *sock)
@@ -15,7 +16,7 @@ static __always_inline int judge(const struct socket *sock)
 	if (!has_policies() || !sk ||
 	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6))
 		return 0;
-	return may_use(sk->sk_mark) ? 0 : -EPERM;
+	return !sock_is_home(sk) || may_use(sk->sk_mark) ? 0 : -EPERM;
 }
 
 /* Families that no socket hook sees inside (SMC, RDS, TIPC) or that are below IP lead past the rest. */

@@ -17,14 +17,28 @@
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct net {
+	__u64 net_cookie;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
 struct task_struct {
 	int pid;
+	struct nsproxy *nsproxy;
 	struct task_struct *group_leader;
 };
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
 
 struct sock_common {
 	unsigned short skc_family;
 	unsigned char skc_ipv6only : 1;
+	possible_net_t skc_net;
 };
 
 struct sock {

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,6 +28,9 @@
 #define MAP_ROOT PIN_ROOT "/v1"
 #define LINK_ROOT PIN_ROOT "/links"
 #define CGROUP_ROOT "/sys/fs/cgroup"
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
 #define TC_HANDLE 1
 #define TC_PRIORITY 1
 
@@ -181,6 +185,25 @@ static int attach_object(const struct bpf_object *object, int ifindex, int cgrou
 	return error;
 }
 
+/* Say in which network namespace the programs are to act: this one. */
+static int set_home(void)
+{
+	int probe = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int map = bpf_obj_get(MAP_ROOT "/fib_home");
+	__u64 cookie = 0;
+	socklen_t size = sizeof(cookie);
+	__u32 zero = 0;
+	int error = 0;
+
+	if (probe < 0 || map < 0 ||
+	    getsockopt(probe, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) ||
+	    bpf_map_update_elem(map, &zero, &cookie, BPF_ANY))
+		error = fail("set", "fib_home", errno);
+	close(probe);
+	close(map);
+	return error;
+}
+
 /* All are loaded before the first is attached: what the verifier refuses changes nothing. */
 static int attach_objects(const char *directory, int ifindex, int cgroup)
 {
@@ -192,6 +215,8 @@ static int attach_objects(const char *directory, int ifindex, int cgroup)
 		if (!loaded[i])
 			error = -1;
 	}
+	if (!error)
+		error = set_home();
 	for (size_t i = 0; i < OBJECTS && !error; i++)
 		error = attach_object(loaded[i], ifindex, cgroup);
 	for (size_t i = 0; i < OBJECTS; i++)

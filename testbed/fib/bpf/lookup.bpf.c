@@ -7,9 +7,12 @@
  * wildcard UDP socket hears the preferred address alone.
  */
 #include "held.h"
+#include "home.h"
 #include "socket.h"
 
-/* (FIB, port, TCP, family) -> its wildcard listener. Writer: fib_listen. Reader: fib_lookup. */
+/* Wildcard listeners of FIBs.
+ * Key: struct fib_listener, 8 bytes. Value: a TCP socket, which leaves when it is closed. Entries:
+ * 65,536. Writer: fib_listen. Reader: fib_lookup. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__type(key, struct fib_listener);
@@ -23,7 +26,9 @@ struct exact {
 	__u32 port;
 };
 
-/* (Address, port) -> the listener bound to it. Writer: fib_listen. Reader: fib_lookup. */
+/* Listeners bound to an address of a FIB.
+ * Key: struct exact, 20 bytes (port in host byte order). Value: a TCP socket. Entries: 65,536.
+ * Writer: fib_listen. Reader: fib_lookup. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
 	__type(key, struct exact);
@@ -39,7 +44,7 @@ int fib_listen(struct bpf_sock_ops *context)
 	struct bpf_sock *sk;
 	struct held *held;
 
-	if (context->op != BPF_SOCK_OPS_TCP_LISTEN_CB)
+	if (context->op != BPF_SOCK_OPS_TCP_LISTEN_CB || !context_is_home(context))
 		return 1;
 	sk = context->sk;
 	if (!sk || !sk->mark)

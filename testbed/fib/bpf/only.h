@@ -4,7 +4,9 @@
 
 #include "kernel.h"
 
-/* Socket -> 1 when it shall hear FIB 0 alone. Writer: fib_setsockopt. Reader: fib_hear. */
+/* Sockets that shall hear FIB 0 alone.
+ * Key: socket. Value: 4 bytes, 0 or 1. Entries: one a socket with SO_FIB_ONLY.
+ * Writer: fib_setsockopt. Reader: fib_hear. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -3,9 +3,12 @@
  * sendmsg exchange for the DNS server of the socket's FIB, and recvmsg and getpeername back, so that
  * an unmodified resolver sees its answer come from the address it asked.
  */
+#include "home.h"
 #include "socket.h"
 
-/* (FIB, family) -> address of its DNS server. Writer: fibctl. Readers: below. */
+/* DNS servers of FIBs.
+ * Key: struct fib_resolver, 8 bytes. Value: struct fib_address, 16 bytes. Entries: two a FIB, 131,072.
+ * Writer: fibctl. Readers: below. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct fib_resolver);
@@ -15,7 +18,8 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fib_resolvers SEC(".maps");
 
-/* Socket -> 1 when it has sent to a virtual address: only its answers are turned back.
+/* Sockets that have sent to a virtual address: only their answers are turned back.
+ * Key: socket. Value: 4 bytes, nothing. Entries: one a socket that asked.
  * Writers: fib_resolve_connect*, _sendmsg*. Readers: fib_resolve_recvmsg*, _getpeername*. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -99,7 +103,7 @@ static __always_inline int ask_ipv4(struct bpf_sock_addr *context)
 	struct fib_address address;
 	int done;
 
-	if (!context->sk)
+	if (!context->sk || !context_is_home(context))
 		return 1;
 	fib_map_ipv4(&address, context->user_ip4);
 	done = translate(context->sk, &address);
@@ -115,7 +119,7 @@ static __always_inline int ask_ipv6(struct bpf_sock_addr *context)
 	struct fib_address address;
 	int done;
 
-	if (!context->sk)
+	if (!context->sk || !context_is_home(context))
 		return 1;
 	user_ipv6(context, &address);
 	done = translate(context->sk, &address);
@@ -130,7 +134,7 @@ static __always_inline int answer_ipv4(struct bpf_sock_addr *context)
 {
 	struct fib_address address;
 
-	if (!context->sk)
+	if (!context->sk || !context_is_home(context))
 		return 1;
 	fib_map_ipv4(&address, context->user_ip4);
 	if (turn_back(context->sk, &address))
@@ -142,7 +146,7 @@ static __always_inline int answer_ipv6(struct bpf_sock_addr *context)
 {
 	struct fib_address address;
 
-	if (!context->sk)
+	if (!context->sk || !context_is_home(context))
 		return 1;
 	user_ipv6(context, &address);
 	if (turn_back(context->sk, &address))

@@ -75,7 +75,7 @@ struct fib_permit {
 	__u32 zero;
 };
 
-/* Why a frame was dropped: index of fib_drops. */
+/* Why a frame was dropped: index of fib_counters. New ones come last: the map outlives programs. */
 enum fib_drop {
 	FIB_DROP_HAIRPIN,       /* in: source is an address of ours (P31) */
 	FIB_DROP_SENDER,        /* in: strict MAC, not a neighbour of the destination's FIB (P24) */
@@ -84,8 +84,12 @@ enum fib_drop {
 	FIB_DROP_GUARD_SOURCE,  /* out: mark and FIB of the source address differ (P33) */
 	FIB_DROP_GUARD_ROUTER,  /* out: destination MAC is no neighbour of the FIB (P33) */
 	FIB_DROP_GUARD_NO_FIB,  /* out: the FIB is not configured (P33) */
+	FIB_DROP_INTERFACE,     /* in: for a FIB's address, but not by the FIBs' interface (row 39) */
+	FIB_DROP_ONLY,          /* in: of a FIB, for a socket that hears FIB 0 alone (row 17) */
 	FIB_DROP_REASONS,
 };
+
+#define FIB_COUNTERS 32 /* room for more reasons without another layout */
 
 /* Who listens on a port at any address: key and value of fib_listeners. */
 struct fib_listener {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* SOL_FIB: the FIB of one socket, set and read without the capability that SO_MARK needs. */
 #include "accepting.h"
+#include "home.h"
 #include "only.h"
 #include "policy.h"
 #include "socket.h"
@@ -83,7 +84,7 @@ static __always_inline int judge_mark(struct bpf_sockopt *context)
 {
 	__u32 *mark = context->optval;
 
-	if (!has_policies() || context->optlen < (int)sizeof(*mark) ||
+	if (!has_policies() || !context_is_home(context) || context->optlen < (int)sizeof(*mark) ||
 	    (void *)(mark + 1) > context->optval_end || may_use(*mark))
 		return 1;
 	return refuse(EPERM);
@@ -98,7 +99,7 @@ int fib_setsockopt(struct bpf_sockopt *context)
 
 	if (context->level == SOL_SOCKET && context->optname == SO_MARK)
 		return judge_mark(context);
-	if (context->level != SOL_FIB || !sk || !has_fib(sk))
+	if (context->level != SOL_FIB || !sk || !has_fib(sk) || !context_is_home(context))
 		return not_ours(context);
 	if (context->optlen < (int)sizeof(*value) || (void *)(value + 1) > context->optval_end)
 		return refuse(EINVAL);
@@ -133,7 +134,8 @@ int fib_getsockopt(struct bpf_sockopt *context)
 	int *value = context->optval;
 	__u32 fib;
 
-	if (context->level != SOL_FIB || context->optname != SO_FIB || !sk || !has_fib(sk))
+	if (context->level != SOL_FIB || context->optname != SO_FIB || !sk || !has_fib(sk) ||
+	    !context_is_home(context))
 		return not_ours(context);
 	if (!config || context->optlen < (int)sizeof(*value) ||
 	    (void *)(value + 1) > context->optval_end)

@@ -7,7 +7,8 @@
 
 #include "maps.h"
 
-/* Task -> its default FIB; absent: 0. Freed with the task, so a recycled thread id starts anew.
+/* Default FIB of a thread; absent: 0. Freed with the task, so a recycled thread id starts anew.
+ * Key: task. Value: struct fib_task, 4 bytes. Entries: as many as there are tasks.
  * Writers: fib_prctl, fib_task_alloc, fib_accept. Reader: fib_socket. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);

@@ -3,13 +3,15 @@
  * creates them (threads, forks, io_uring workers), exec keeps it because it keeps the task, and
  * every new IPv4 or IPv6 socket takes it as its mark. No capability is needed.
  */
+#include "foreign.h"
+#include "home.h"
 #include "policy.h"
 #include "task.h"
 
 SEC("lsm/task_prctl")
 int BPF_PROG(fib_prctl, int option, unsigned long operation, unsigned long argument)
 {
-	if (option != PR_FIB)
+	if (option != PR_FIB || !task_is_home())
 		return 0;
 	switch (operation) {
 	case PR_FIB_GET:
@@ -49,6 +51,10 @@ int BPF_PROG(fib_socket, struct socket *sock, int family, int type, int protocol
 
 	if ((family != AF_INET && family != AF_INET6) || !sk)
 		return 1;
+	if (!sock_is_home(sk)) {
+		bpf_sk_storage_get(&fib_foreign, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+		return 1;
+	}
 	if (kern && type != SOCK_STREAM)
 		return 1; /* a namespace's control sockets */
 	fib = thread_fib();

@@ -36,6 +36,12 @@ TIMEOUT_S: Final = 3.0
 QUIET_S: Final = 0.3
 """How long nothing must arrive; always after a positive control on the same path."""
 
+_WATCH: Final = (
+    *("--pidfile", "/run/fib/watch.pid", "--output", "/run/fib/watch.log"),
+    *("--startas", "/usr/local/bin/fibctl", "--", "watch"),
+)
+"""How the SUT runs `fibctl watch`, where it does (sut/extension.py)."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 
@@ -100,6 +106,11 @@ def run(*argv: str, check: bool = True) -> str:
     return done.stdout
 
 
+def environment() -> dict[str, str]:
+    """Return the environment in which another Python process finds this package."""
+    return {**os.environ, "PYTHONPATH": str(Path(apply.__file__).parent.parent)}
+
+
 @contextlib.contextmanager
 def namespace(tenant: int) -> Iterator[None]:
     """Run a block, this thread alone, in a tenant's namespace."""
@@ -131,15 +142,15 @@ def tenant_socket(
     return made
 
 
-def wait_for(condition: Callable[[], T | None], what: str) -> T:
+def wait_for(condition: Callable[[], T | None], what: str, within_s: float = TIMEOUT_S) -> T:
     """Poll until `condition` returns something true."""
-    end = time.monotonic() + TIMEOUT_S
+    end = time.monotonic() + within_s
     while True:
         result = condition()
         if result:
             return result
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {TIMEOUT_S} s")
+            raise AssertionError(f"{what}: not within {within_s} s")
         time.sleep(0.01)
 
 
@@ -205,9 +216,13 @@ class Lab:
 
     def __init__(self) -> None:
         self._former: str | None = None
+        self._is_watched = False
 
     def start(self) -> None:
         """Make everything and apply the lab's document."""
+        # The service would refuse what tests do by hand.
+        stop = ["start-stop-daemon", "--stop", "--retry", "10", *_WATCH[:2]]
+        self._is_watched = not subprocess.run(stop, capture_output=True, check=False).returncode
         with contextlib.suppress(EnvironmentFailure):
             self._former = apply.saved_text()
             apply.remove_everything(apply.saved_document().interface)
@@ -257,6 +272,8 @@ class Lab:
         self._remove_links()
         if self._former is not None:
             apply.apply_text(self._former)
+        if self._is_watched:
+            run("start-stop-daemon", "--start", "--background", "--make-pidfile", *_WATCH)
 
     def _remove_links(self) -> None:
         run("ip", "link", "del", NIC, check=False)

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import errno
 import json
-import os
+import shutil
 import signal
 import socket
 import struct
@@ -88,23 +88,38 @@ class Resilience(Case):
 
     def apply_and_kill(self, text: str, after_s: float) -> None:
         argv = [sys.executable, "-m", "fib", "apply"]
-        environment = {**os.environ, "PYTHONPATH": str(Path(programs.__file__).parent.parent)}
         with (
             file_of(text) as document,
             subprocess.Popen(
-                argv, stdin=document, stdout=subprocess.DEVNULL, env=environment
+                argv, stdin=document, stdout=subprocess.DEVNULL, env=lab.environment()
             ) as child,
         ):
             time.sleep(after_s)  # the moment to die, not a wait
             child.send_signal(signal.SIGKILL)
 
     def test_row_53_programs_exchanged_under_load(self) -> None:
-        loader = str(programs.directory() / "fib-loader")
-        with traffic(1) as one, traffic_of_threads() as threads:
-            for _ in range(5):
-                lab.run(loader, "attach", lab.NIC, str(programs.directory()))
-            self.assertEqual((one, threads), ([], []))
+        """An upgrade: apply finds programs of another build and exchanges them one by one."""
+        maps = pinned_ids("map")
+        with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
+            wrong = [stack.enter_context(traffic(1)), stack.enter_context(traffic_of_threads())]
+            wrong += [stack.enter_context(echoes(tenant)) for tenant in (2, 3)]
+            for turn in range(3):
+                before = pinned_ids("link")
+                new = another_build(Path(folder, str(turn)))
+                done = subprocess.run(
+                    [sys.executable, "-m", "fib", "apply"],
+                    input=json.dumps(lab.document()),
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                    env=lab.environment() | {"FIB_BPF_DIR": str(new)},
+                )
+                self.assertEqual(json.loads(done.stdout), {"programs": "attached"})
+                after = pinned_ids("link")
+                self.assertEqual([n for n, program in after.items() if before[n] == program], [])
+            self.assertEqual(wrong, [[], [], [], []])
         self.assertEqual(programs.missing(lab.NIC), [])
+        self.assertEqual(pinned_ids("map"), maps)
 
     def test_row_53_without_settings_nothing_passes(self) -> None:
         """The safe state of missing settings: packets are dropped, not let into FIB 0."""
@@ -135,6 +150,67 @@ class Resilience(Case):
         self.assertEqual(attached, stock)
         configured["reuseport"] = stock["reuseport"]  # wildcard sockets leave room: documented
         self.assertEqual(configured, stock)
+
+
+def another_build(folder: Path) -> Path:
+    """Return a copy of the programs that is another build of the same code."""
+    shutil.copytree(programs.directory(), folder)
+    for path in folder.glob("*.bpf.o"):
+        with path.open("ab") as program:
+            program.write(folder.name.encode() + bytes(7))  # after the last section
+    return folder
+
+
+def pinned_ids(kind: str) -> dict[str, int]:
+    """Return what is pinned: the ids of maps by name, or of programs by their links' names."""
+    folder = bpfmap.MAPS if kind == "map" else bpfmap.LINKS
+    key = "id" if kind == "map" else "prog_id"
+    return {
+        path.name: int(json.loads(lab.run("bpftool", "-j", kind, "show", "pinned", str(path)))[key])
+        for path in folder.iterdir()
+    }
+
+
+@contextlib.contextmanager
+def echoes(tenant: int) -> Iterator[list[str]]:
+    """One connection of a tenant, talked over all the time, and a socket of its FIB that asks.
+
+    Yields what was wrong: an answer that did not come, or came to another FIB's socket.
+    """
+    wrong: list[str] = []
+    stop = threading.Event()
+
+    def play(client: socket.socket, accepted: socket.socket, asking: socket.socket) -> None:
+        try:
+            while not stop.is_set():
+                client.send(b"x")
+                accepted.send(accepted.recv(1))
+                client.recv(1)
+                asking.send(b"%d" % tenant)
+                if answering.recv(9) != b"%d" % tenant:
+                    wrong.append("another FIB's datagram")
+        except OSError as error:
+            wrong.append(str(error))
+
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(fib_socket(0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("", PORT + tenant))
+        listener.listen()
+        client = stack.enter_context(lab.tenant_socket(tenant, FOUR, STREAM))
+        client.connect((lab.server(tenant, FOUR), PORT + tenant))
+        accepted = stack.enter_context(listener.accept()[0])
+        accepted.settimeout(lab.TIMEOUT_S)
+        answering = stack.enter_context(lab.tenant_socket(tenant, FOUR, DGRAM, 53))
+        asking = stack.enter_context(fib_socket(tenant, FOUR, DGRAM))
+        asking.connect((lab.CLIENT[FOUR], 53))
+        thread = threading.Thread(target=play, args=(client, accepted, asking))
+        thread.start()
+        try:
+            yield wrong
+        finally:
+            stop.set()
+            thread.join()
 
 
 @contextlib.contextmanager

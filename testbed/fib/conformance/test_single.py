@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from .. import api as fib
@@ -146,9 +144,8 @@ class Single(Case):
         with traffic(1) as wrong:
             for turn in range(8):
                 argv = [sys.executable, "-c", CHANGE_AND_DIE, str(0.001 + turn * 0.012)]
-                environment = {**os.environ, "PYTHONPATH": str(Path(apply.__file__).parent.parent)}
                 with file_of(json.dumps(newcomer())) as entry:
-                    done = subprocess.run(argv, stdin=entry, env=environment, check=False)
+                    done = subprocess.run(argv, stdin=entry, env=lab.environment(), check=False)
                 ended.add(done.returncode)
                 with Live() as after:  # mends what was half done
                     after.delete([NEWCOMER])

@@ -15,6 +15,7 @@ from .case import Case, fib_socket
 STREAM, DGRAM, RAW = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW
 IPV6_PKTINFO = 50
 IP_PKTINFO = 8
+TCPI_OPT_SYN_DATA = 32
 
 
 @contextlib.contextmanager
@@ -23,6 +24,18 @@ def syncookies(value: int) -> Iterator[None]:
     setting = Path("/proc/sys/net/ipv4/tcp_syncookies")
     former = setting.read_text()
     setting.write_text(str(value))
+    try:
+        yield
+    finally:
+        setting.write_text(former)
+
+
+@contextlib.contextmanager
+def fast_open() -> Iterator[None]:
+    """Let this system's listeners take data from SYNs for a block."""
+    setting = Path("/proc/sys/net/ipv4/tcp_fastopen")
+    former = setting.read_text()
+    setting.write_text("3")
     try:
         yield
     finally:
@@ -98,6 +111,30 @@ class Sockets(Case):
                 self.assertEqual(fib.socket_fib(accepted), tenant)
                 accepted.send(b"%d" % tenant)
                 self.assertEqual(client.recv(9), b"%d" % tenant)
+
+    def test_row_21_and_p16_fast_open(self) -> None:
+        """Data in the SYN: the first connection fetches the cookie, the second uses it."""
+        with fast_open():
+            for family in self.families():
+                with self.subTest(family=family), wildcard(family, STREAM) as listener:
+                    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
+                    used = [self.open_fast(listener, t) for _ in range(2) for t in lab.TENANTS]
+                    self.assertEqual(used[len(lab.TENANTS) :], [True] * len(lab.TENANTS))
+
+    def open_fast(self, listener: socket.socket, tenant: int) -> bool:
+        """Connect with data in the SYN; return whether the listener took it from there."""
+        family = listener.family
+        with lab.tenant_socket(tenant, family, STREAM) as client:
+            where = (lab.server(tenant, family), listener.getsockname()[1])
+            client.sendto(b"%d" % tenant, socket.MSG_FASTOPEN, where)
+            with listener.accept()[0] as accepted:
+                accepted.settimeout(lab.TIMEOUT_S)
+                self.assertEqual(fib.socket_fib(accepted), tenant)
+                self.assertEqual(accepted.recv(9), b"%d" % tenant)
+                accepted.send(b"r")
+                self.assertEqual(client.recv(9), b"r")
+                options = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 8)[5]
+        return bool(options & TCPI_OPT_SYN_DATA)
 
     def test_row_22_handshake_and_reset_stay_in_the_tenant(self) -> None:
         for family in self.families():

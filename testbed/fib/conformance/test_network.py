@@ -1,0 +1,351 @@
+"""Rows 25, 38 and 48 to 51, pitfalls P8 and P25 to P28: what the network itself says and asks."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import socket
+import struct
+import time
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import api as fib
+from ..document import InputError
+from . import lab, packet
+from .case import Case, fib_socket
+from .test_guards import SO_BINDTODEVICE
+from .test_sockets import DGRAM, STREAM, wildcard
+
+FOUR, SIX = socket.AF_INET, socket.AF_INET6
+SO_DONTROUTE = 5
+IP_MTU, IPV6_MTU = 14, 24
+BACKLOG = 4
+SMALL, FULL = 1280, 1500
+GROUP = {FOUR: "224.0.0.251", SIX: "ff02::fb"}
+ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION = 134, 135
+
+
+class Mtu(Case):
+    def setUp(self) -> None:
+        self.forget()
+        self.addCleanup(self.forget)
+
+    def forget(self) -> None:
+        """Make the routes anew: what was learned hangs on them."""
+        lab.put(lab.document(fibs=[lab.fib_entry(3)]))
+        lab.put(lab.document())
+
+    def mtu(self, number: int, family: socket.AddressFamily) -> int:
+        """Return the path MTU of a FIB to the client that all tenants have."""
+        with fib_socket(number, family, DGRAM) as made:
+            made.connect((lab.CLIENT[family], 9))
+            if family == FOUR:
+                return made.getsockopt(socket.IPPROTO_IP, IP_MTU)
+            return made.getsockopt(socket.IPPROTO_IPV6, IPV6_MTU)
+
+    def too_big(self, victim: socket.socket, source: int, target: int) -> bytes:
+        """Return the error of a router in tenant `source` to tenant `target` about a datagram."""
+        family = victim.family
+        address, port = victim.getsockname()[:2]
+        quoted = packet.udp(address, lab.CLIENT[family], (port, 9), b"x" * 64)
+        kind, code = (3, 4) if family == FOUR else (2, 0)
+        message = struct.pack("!BBHI", kind, code, 0, SMALL) + quoted
+        return packet.icmp(lab.router(source, family), lab.server(target, family), message)
+
+    def test_row_38_and_p08_path_mtu_is_per_tenant(self) -> None:
+        for family in self.families():
+            for teller, other in ((1, 2), (2, 1)):
+                self.forget()
+                with self.subTest(family=family, teller=teller):
+                    self.assertEqual((self.mtu(1, family), self.mtu(2, family)), (FULL, FULL))
+                    with fib_socket(teller, family, DGRAM) as victim, self.counted():
+                        victim.connect((lab.CLIENT[family], 9))
+                        lab.send_frame(teller, self.too_big(victim, teller, teller))
+                        lab.wait_for(
+                            lambda t=teller, f=family: self.mtu(t, f) == SMALL,  # type: ignore[misc]
+                            "the path MTU",
+                        )
+                    self.assertEqual(self.mtu(other, family), FULL)
+
+    def test_row_38_and_p08_nobody_tells_another_tenant(self) -> None:
+        for family in self.families():
+            with self.subTest(family=family), fib_socket(2, family, DGRAM) as victim:
+                victim.connect((lab.CLIENT[family], 9))
+                with self.counted(foreign_icmp=1):
+                    lab.send_frame(1, self.too_big(victim, 1, 1))
+                with self.counted(sender=1):
+                    lab.send_frame(1, self.too_big(victim, 1, 2))
+                self.assertEqual(self.mtu(2, family), FULL)
+
+
+class Routes(Case):
+    def test_row_25_connect_after_bind(self) -> None:
+        for family in self.families():
+            for kind in (STREAM, DGRAM):
+                with self.subTest(family=family, kind=kind):
+                    with fib_socket(1, family, kind) as made, self.refused(errno.EADDRNOTAVAIL):
+                        made.bind((lab.server(2, family), 0))
+                    with (
+                        fib_socket(0, family, kind) as made,
+                        lab.Capture(1) as one,
+                        lab.Capture(2) as two,
+                    ):
+                        made.bind((lab.server(2, family), 0))
+                        with contextlib.suppress(ConnectionRefusedError):
+                            made.connect((lab.CLIENT[family], 9))
+                            made.send(b"x")
+                        self.assertEqual(fib.socket_fib(made), 2)
+                        lab.wait_for(two.packets, "the packet at tenant 2's router")
+                        self.assertEqual(one.packets(), [])
+
+    def test_row_48_one_gateway_in_two_fibs(self) -> None:
+        self.addCleanup(lab.put, lab.document())
+        gateway = lab.router(1, FOUR)
+        one, two = lab.fib_entry(1), lab.fib_entry(2)
+        two["routes"][2]["via"] = gateway
+        unnamed = [{**entry, "neighbours": []} for entry in (one, two)]
+        with self.assertRaisesRegex(InputError, f"next hop '{gateway}' is also that of FIB 1"):
+            lab.put(lab.document(fibs=unnamed, default_fib=0))
+        two["neighbours"][0] = {"address": gateway, "mac": lab.mac(2)}
+        with self.assertRaisesRegex(InputError, f"neighbour '{gateway}' has another MAC address"):
+            lab.put(lab.document(fibs=[one, two], default_fib=0))
+        two["neighbours"][0]["mac"] = lab.mac(1)
+        lab.put(lab.document(fibs=[one, two], default_fib=0))
+        for number in (1, 2):  # one router of both: told apart by the source address
+            with fib_socket(number, FOUR, DGRAM) as made, lab.Capture(1) as capture:
+                made.sendto(b"x", (lab.CLIENT[FOUR], 9))
+                sent = lab.wait_for(capture.packets, "the packet")[0]
+                self.assertEqual(socket.inet_ntoa(sent[12:16]), lab.server(number, FOUR))
+
+    def test_row_50_dontroute_stays_in_the_fib(self) -> None:
+        for family in self.families():
+            with self.subTest(family=family):
+                for target, code in ((lab.router(1, family), 0), (lab.router(2, family), 101)):
+                    with fib_socket(1, family, DGRAM) as made:
+                        made.setsockopt(socket.SOL_SOCKET, SO_DONTROUTE, 1)
+                        self.assertEqual(made.connect_ex((target, 9)), code)
+                        if not code:
+                            self.assertEqual(made.getsockname()[0], lab.server(1, family))
+
+    def test_row_50_dontroute_needs_a_network_on_the_link(self) -> None:
+        """IPv4 alone: IPv6 has no such scope and takes the FIB's router."""
+        with fib_socket(1, FOUR, DGRAM) as made:
+            made.setsockopt(socket.SOL_SOCKET, SO_DONTROUTE, 1)
+            with self.refused(errno.ENETUNREACH):
+                made.connect((lab.CLIENT[FOUR], 9))
+
+
+class Groups(Case):
+    def test_row_51_and_p25_a_fib_sends_to_no_group(self) -> None:
+        targets = ((FOUR, GROUP[FOUR]), (FOUR, "255.255.255.255"), (SIX, GROUP[SIX]))
+        for family, target in targets:
+            for bound in (False, True):
+                with self.subTest(target=target, bound=bound), contextlib.ExitStack() as stack:
+                    captures = [stack.enter_context(lab.Capture(t)) for t in lab.TENANTS]
+                    made = stack.enter_context(fib_socket(1, family, DGRAM))
+                    made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                    if bound:
+                        made.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, lab.NIC.encode())
+                    scope = (0, socket.if_nametoindex(lab.NIC)) if family == SIX else ()
+                    with contextlib.suppress(OSError):
+                        made.sendto(b"group", (target, 9, *scope))
+                    time.sleep(lab.QUIET_S)
+                    for capture in captures:
+                        self.assertFalse([p for p in capture.packets() if b"group" in p])
+
+    def test_row_51_and_p25_a_group_is_heard_by_fib_0(self) -> None:
+        index = socket.if_nametoindex(lab.NIC)
+        for family in self.families():
+            with (
+                self.subTest(family=family),
+                wildcard(family, DGRAM) as everyone,
+                fib_socket(1, family, DGRAM) as own,
+            ):
+                own.bind(("", 5000))
+                own.settimeout(lab.QUIET_S)
+                if family == FOUR:
+                    member = socket.inet_aton(GROUP[FOUR]) + struct.pack("=4xi", index)
+                    everyone.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
+                else:
+                    member = socket.inet_pton(SIX, GROUP[SIX]) + struct.pack("=i", index)
+                    everyone.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
+                frame = packet.udp(lab.CLIENT[family], GROUP[family], (40000, 5000), b"g")
+                lab.send_frame(1, frame)
+                self.assertEqual(everyone.recv(9), b"g")
+                with self.assertRaises(TimeoutError):
+                    own.recv(9)
+
+
+@contextlib.contextmanager
+def questions(tenant: int) -> Iterator[list[bytes]]:
+    """All frames at a tenant's router that ask for a link address; filled at the end."""
+    with lab.namespace(tenant):
+        listening = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    found: list[bytes] = []
+    with listening:
+        listening.bind((f"u{tenant}", 3))
+        listening.settimeout(lab.QUIET_S)
+        yield found
+        with contextlib.suppress(TimeoutError):
+            while True:
+                frame = listening.recv(9999)
+                if frame[12:14] == b"\x08\x06" or (
+                    frame[12:14] == b"\x86\xdd" and frame[20] == packet.ICMPV6
+                ):
+                    found.append(frame[14:])
+
+
+class Neighbours(Case):
+    def without_neighbours(self) -> dict[str, Any]:
+        fibs = [{**lab.fib_entry(tenant), "neighbours": []} for tenant in lab.TENANTS]
+        return lab.document(fibs=fibs, strict_mac=False)
+
+    def test_row_49_and_p26_arp_asks_with_the_tenants_address(self) -> None:
+        lab.put(self.without_neighbours())
+        self.addCleanup(lab.put, lab.document())
+        for tenant in (1, 2):
+            with (
+                self.subTest(tenant=tenant),
+                questions(tenant) as asked,
+                fib_socket(tenant, FOUR, DGRAM) as made,
+                lab.Capture(tenant) as capture,
+            ):
+                made.sendto(b"x", (lab.CLIENT[FOUR], 9))
+                lab.wait_for(capture.packets, "the packet after the question")
+            requests = [frame for frame in asked if frame[6:8] == b"\0\1"]
+            pairs = {(socket.inet_ntoa(f[14:18]), socket.inet_ntoa(f[24:28])) for f in requests}
+            ours = {pair for pair in pairs if pair[0].startswith("10.64.0.")}
+            self.assertIn((lab.server(tenant, FOUR), lab.router(tenant, FOUR)), ours)
+            # Nobody else's address is announced to this tenant's router in the asking.
+            self.assertEqual(
+                {a for a, b in ours if b == lab.router(tenant, FOUR)}, {lab.server(tenant, FOUR)}
+            )
+
+    def test_row_49_and_p27_neighbour_discovery_asks_with_the_tenants_address(self) -> None:
+        lab.put(self.without_neighbours())
+        self.addCleanup(lab.put, lab.document())
+        for tenant in (1, 2):
+            with (
+                self.subTest(tenant=tenant),
+                questions(tenant) as asked,
+                fib_socket(tenant, SIX, DGRAM) as made,
+                lab.Capture(tenant) as capture,
+            ):
+                made.sendto(b"x", (lab.CLIENT[SIX], 9))
+                lab.wait_for(capture.packets, "the packet after the question")
+            sources = {
+                socket.inet_ntop(SIX, frame[8:24])
+                for frame in asked
+                if frame[40] == NEIGHBOUR_SOLICITATION
+                and frame[48:64] == socket.inet_pton(SIX, lab.router(tenant, SIX))
+            }
+            self.assertEqual(sources, {lab.server(tenant, SIX)})
+
+    def advertise(self) -> None:
+        """Send tenant 1's router advertisement: a default route and a network to live in."""
+        prefix = socket.inet_pton(SIX, "2001:db8:bad::")
+        option = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 1800, 1800, 0) + prefix
+        message = struct.pack("!BBHBBHII", ROUTER_ADVERTISEMENT, 0, 0, 64, 0, 1800, 0, 0) + option
+        frame = packet.icmp("fe80::1", "ff02::1", message)
+        lab.send_frame(1, frame[:7] + b"\xff" + frame[8:])
+
+    def learned(self) -> bool:
+        shown = lab.run("ip", "-6", "-j", "route", "show", "table", "all", "dev", lab.NIC)
+        return any(
+            route["dst"] == "default" or route["dst"].startswith("2001:db8:bad:")
+            for route in json.loads(shown)
+            if route.get("protocol") == "ra" or route["dst"].startswith("2001:db8:bad:")
+        )
+
+    def test_p27_router_advertisement_changes_nothing(self) -> None:
+        self.advertise()
+        time.sleep(lab.QUIET_S)
+        self.assertFalse(self.learned())
+
+    def test_p27_control(self) -> None:
+        setting = Path(f"/proc/sys/net/ipv6/conf/{lab.NIC}/accept_ra")
+        setting.write_text("2")
+        self.addCleanup(lab.put, lab.document())
+        try:
+            self.advertise()
+            lab.wait_for(self.learned, "the route of the advertisement")
+        finally:
+            setting.write_text("0")
+            lab.run("ip", "-6", "route", "flush", "proto", "ra", "dev", lab.NIC)
+            lab.run("ip", "-6", "route", "flush", "proto", "kernel", "root", "2001:db8:bad::/48")
+
+
+class Starvation(Case):
+    """P28: what one tenant does to the one listener of all."""
+
+    def fill(self, stack: contextlib.ExitStack) -> None:
+        """Let tenant 1 make connections until the queue of those not yet accepted is full."""
+        for _ in range(BACKLOG + 8):
+            client = stack.enter_context(lab.tenant_socket(1, FOUR, STREAM))
+            client.settimeout(0)
+            client.connect_ex((lab.server(1, FOUR), 5000))
+        time.sleep(lab.QUIET_S)
+
+    def small_listener(self, number: int) -> socket.socket:
+        made = fib_socket(number)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("", 5000))
+        made.listen(BACKLOG)
+        return made
+
+    def reaches(self, tenant: int) -> bool:
+        with lab.tenant_socket(tenant, FOUR, STREAM) as client:
+            client.settimeout(1)
+            try:
+                client.connect((lab.server(tenant, FOUR), 5000))
+                client.send(b"x")
+            except TimeoutError:
+                return False
+            return bool(client.getpeername())
+
+    def test_p28_syn_flood_of_one_tenant(self) -> None:
+        with wildcard(FOUR, STREAM) as listener:
+            for number in range(600):
+                port, host = 1024 + number, 2 + number % 250
+                source = f"192.168.0.{host}"
+                segment = struct.pack("!HHIIBBHHH", port, 5000, number, 0, 0x50, 2, 1024, 0, 0)
+                pseudo = (
+                    socket.inet_aton(source)
+                    + socket.inet_aton(lab.server(1, FOUR))
+                    + struct.pack("!HH", 6, len(segment))
+                )
+                total = struct.pack("!H", packet.checksum(pseudo + segment))
+                segment = segment[:16] + total + segment[18:]
+                lab.send_frame(1, packet.ip(source, lab.server(1, FOUR), 6, segment))
+            start = time.monotonic()
+            with lab.tenant_socket(2, FOUR, STREAM) as client:
+                client.connect((lab.server(2, FOUR), 5000))
+                self.assertLess(time.monotonic() - start, 1.0)
+                with listener.accept()[0] as accepted:
+                    self.assertEqual(fib.socket_fib(accepted), 2)
+
+    # tcp_v4_syn_recv_sock and tcp_conn_request (net/ipv4/tcp_ipv4.c, tcp_input.c) ask
+    # sk_acceptq_is_full of the one listener.
+    @unittest.expectedFailure
+    def test_p28_accept_queue_is_per_tenant(self) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.small_listener(0))
+            self.fill(stack)
+            self.assertTrue(self.reaches(2))
+
+    def test_p28_listener_of_a_fib_has_a_queue_of_its_own(self) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.small_listener(0))
+            stack.enter_context(self.small_listener(2))
+            self.fill(stack)
+            self.assertTrue(self.reaches(2))
+
+    def test_p28_more_neighbours_than_the_kernels_default(self) -> None:
+        """gc_thresh3 is 1024 by default: one more next hop would fail with ENOBUFS."""
+        for version in ("ipv4", "ipv6"):
+            limit = Path(f"/proc/sys/net/{version}/neigh/default/gc_thresh3").read_text()
+            self.assertGreaterEqual(int(limit), 65536)
