@@ -126,7 +126,9 @@ class Sockets(Case):
         family = listener.family
         with lab.tenant_socket(tenant, family, STREAM) as client:
             where = (lab.server(tenant, family), listener.getsockname()[1])
+            client.settimeout(None)  # with one it would not wait for the handshake
             client.sendto(b"%d" % tenant, socket.MSG_FASTOPEN, where)
+            client.settimeout(lab.TIMEOUT_S)
             with listener.accept()[0] as accepted:
                 accepted.settimeout(lab.TIMEOUT_S)
                 self.assertEqual(fib.socket_fib(accepted), tenant)
