@@ -30,6 +30,8 @@ def take_down(events: Events, *, name: str, everything: bool) -> None:
         names = [record.name for record in known]
         there_are = f"deployments: {', '.join(names) or 'none is recorded'}"
         events.note("nothing to remove", did_you_mean(name, names) or there_are)
+    for told in records.of_other_versions():
+        events.note("left alone", f"{told}: remove it by that version's `testbed down`")
     errors: list[Exception] = []
     for record in chosen:
         try:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from testbed.cli.telling import console, tell, tell_error
+from testbed.errors import TestbedError
 from testbed.lifecycle.store import Record, Store, state_root
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ def print_status(name: str, *, as_json: bool) -> bool:
     store = Store(state_root())
     if as_json:
         return _print_json(store, name)
+    for told in store.of_other_versions():
+        tell(f"not shown: {told}")
     records = (store.get(name),) if name else store.all() or (store.get(name),)
     found = [_print_one(store, record) for record in records]
     return all(found)
@@ -47,11 +51,14 @@ def _print_json(store: Store, name: str) -> bool:
 
 def _print_one(store: Store, record: Record) -> bool:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created_s))
-    sys.stdout.write(f"deployment {record.name} ({record.id}) of {record.source}, since {since}\n")
+    source = record.source if record.source.isprintable() else repr(record.source)
+    sys.stdout.write(f"deployment {record.name} ({record.id}) of {source}, since {since}\n")
     sys.stdout.flush()
-    from testbed.cli.telling import console
-
-    state = _examine(store, record)
+    try:
+        state = _examine(store, record)
+    except TestbedError as error:
+        tell_error(error.message, error.hint)
+        return False
     out = console()
     print_tenants(out, state.tenants, {})
     print_parts(out, state)

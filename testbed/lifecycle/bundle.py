@@ -125,6 +125,8 @@ class _UnfitError(Exception):
 def _read_files(path: Path) -> dict[str, str]:
     """Return the files of a bundle; refuses everything that is not one of its plain files."""
     files: dict[str, str] = {}
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise _UnfitError("it is no regular file")
     with gzip.open(path) as file:
         data = file.read(_LARGEST_BYTES + 1)  # to its end, where its check sum is
     if len(data) > _LARGEST_BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from testbed.errors import TestbedError, TopologyError
 from testbed.lifecycle.store import Record, Store, cache_root
 from testbed.model.load import load_topology
 from testbed.model.topology import Topology
@@ -47,8 +48,20 @@ class Deployment:
 
 
 def open_deployment(store: Store, record: Record) -> Deployment:
-    """Return the deployment of `record`, whatever of it exists by now."""
-    plan = build_plan(recorded_topology(store, record), record.id)
+    """Return the deployment of `record`, whatever of it exists by now.
+
+    Raises:
+        TestbedError: when its topology was recorded by another version of the testbed.
+    """
+    try:
+        topology = recorded_topology(store, record)
+    except TopologyError as error:
+        first = error.message.partition("\n")[0]
+        raise TestbedError(
+            f"deployment {record.name!r} was recorded by another version of the testbed: {first}",
+            hint=f"remove it: testbed down {record.id}",
+        ) from error
+    plan = build_plan(topology, record.id)
     return Deployment(record, plan, store.folder(record.id))
 
 

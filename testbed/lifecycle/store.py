@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -111,26 +112,50 @@ class Store:
             raise FileExistsError(folder)
         beside.rename(folder)
 
+    def require_ours(self) -> None:
+        """Refuse a folder of records that somebody else may have put things in.
+
+        Raises:
+            PreflightError: when it is another user's, or others may write to it.
+        """
+        if not self.root.exists():
+            return
+        if not os.access(self.root, os.R_OK | os.X_OK):
+            message = f"deployments are recorded in {self.root}, which only its owner may read"
+            raise PreflightError(message, hint="run it with sudo")
+        found = self.root.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            whose = f"uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):o}"
+            raise PreflightError(
+                f"deployments are recorded in {self.root}, where others may write ({whose})",
+                hint="point TESTBED_STATE at a folder of your own: chmod 700, chown to who runs it",
+            )
+
     def all(self) -> tuple[Record, ...]:
         """Return every recorded deployment, oldest first.
 
         Raises:
-            PreflightError: when we may not look.
+            PreflightError: when we may not look, or others may write there.
         """
-        if self.root.exists() and not os.access(self.root, os.R_OK | os.X_OK):
-            message = f"deployments are recorded in {self.root}, which only its owner may read"
-            raise PreflightError(message, hint="run it with sudo")
-        records = []
+        self.require_ours()
+        read = (_read(path) for path in self._records())
+        return tuple(
+            sorted(
+                (found for found in read if isinstance(found, Record)),
+                key=lambda record: record.created_s,
+            )
+        )
+
+    def of_other_versions(self) -> tuple[str, ...]:
+        """Return what tells of each deployment that only another version of ours can handle."""
+        read = (_read(path) for path in self._records())
+        return tuple(sorted(found for found in read if isinstance(found, str)))
+
+    def _records(self) -> Iterator[Path]:
         for path in self.root.glob(f"*/{_RECORD}"):
-            try:
-                fields = json.loads(path.read_text())
-                identity = parse_deployment_id(fields["id"])
-                known = {key: fields[key] for key in ("name", "source", "created_s", "format")}
-            except (OSError, ValueError, KeyError, TypeError, TestbedError):
-                continue  # removed meanwhile, or a folder that is not ours
-            if identity == path.parent.name and known["format"] == _FORMAT:
-                records.append(Record(id=identity, **known))
-        return tuple(sorted(records, key=lambda record: record.created_s))
+            # A link would lead out of the folder: whatever it is, we have not made it.
+            if not path.is_symlink() and not path.parent.is_symlink():
+                yield path
 
     def find(self, name: str) -> Record | None:
         """Return the deployment that `name` is the name or id of, or None."""
@@ -221,3 +246,18 @@ def _try_lock(handle: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _read(path: Path) -> Record | str | None:
+    """Return the record in `path`, words if it is of another version of ours, else None."""
+    try:
+        fields = json.loads(path.read_text())
+        identity = parse_deployment_id(fields["id"])
+        version = fields["format"]
+        if identity != path.parent.name:
+            return None
+        if version != _FORMAT:
+            return f"{identity} in {path.parent.parent} is of another version (format {version})"
+        return Record(identity, fields["name"], fields["source"], float(fields["created_s"]))
+    except (OSError, ValueError, KeyError, TypeError, TestbedError):
+        return None  # removed meanwhile, or a folder that is not ours

@@ -25,6 +25,7 @@ from testbed.lifecycle.history import recorded
 from testbed.lifecycle.plugins import ensure_drivers
 from testbed.lifecycle.store import Record, RemovedError, Store, cache_root
 from testbed.lifecycle.tenants import ensure_tenant
+from testbed.model.fields import require_name
 from testbed.model.load import load_topology
 from testbed.model.topology import Topology
 from testbed.plan.fibstate import fib_state
@@ -58,12 +59,15 @@ def bring_up(
     needs (`Deployment.gaps`), everything but FIBs and daemon is brought up.
 
     Raises:
-        TopologyError: when the file is wrong; nothing was made then.
+        InputError: when the file is wrong, or the name; nothing was made then.
         PreflightError: when the host lacks something; nothing was made then.
         TestbedError: when a step failed; what was made is repaired by the next call.
     """
     topology = load_topology(topology_file)
+    if name:
+        require_name(name, where="--name")
     wanted = _Wanted(name or topology.name, topology, topology_file, marks or {})
+    store.require_ours()
     preflight.require(store.root, cache_root())
     store.sweep()
     with hostlock.held(hostlock.IN_USE, shared=True, limit_s=_STOP_LIMIT_S):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, LiteralString, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StrictInt, StrictStr
 from pydantic_core import PydanticCustomError
 
+from testbed.errors import InputError, Problem
 from testbed.model.document import kind_of, shown
 
 N = TypeVar("N", IPv4Network, IPv6Network)
@@ -172,16 +173,10 @@ def _mac(value: str) -> str:
     return value.lower()
 
 
-Name = Annotated[
-    StrictStr,
-    # Stricter than Docker and `ip netns`: a tenant's name is a DNS label of its domain as well.
-    _match(
-        "name",
-        r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?",
-        "name",
-        "use 1 to 32 lower-case letters, digits and dashes; a letter first, no dash last",
-    ),
-]
+_NAME = r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?"
+_NAME_HINT = "use 1 to 32 lower-case letters, digits and dashes; a letter first, no dash last"
+# Stricter than Docker and `ip netns`: a tenant's name is a DNS label of its domain as well.
+Name = Annotated[StrictStr, _match("name", _NAME, "name", _NAME_HINT)]
 UserName = Annotated[
     StrictStr,
     # Safe in a DN, a principal and a shell alike.
@@ -219,9 +214,9 @@ InterfaceName = Annotated[
     StrictStr,
     _match(
         "interface",
-        r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,15}",
+        r"(?!\.{1,2}$)[A-Za-z0-9._][A-Za-z0-9._-]{0,14}",  # no option of a command's either
         "interface name",
-        "use 1 to 15 letters, digits, dots, dashes and underscores",
+        "use 1 to 15 letters, digits, dots, dashes and underscores, no dash first",
     ),
 ]
 SshHost = Annotated[
@@ -247,3 +242,14 @@ def _nothing_is_empty(value: Any) -> Any:
 
 
 NothingIsEmpty = BeforeValidator(_nothing_is_empty)  # `services: {dns, ldap}` is YAML for nulls
+
+
+def require_name(value: str, *, where: str) -> str:
+    """Return `value`, which was given at `where`, if it can be a deployment's name.
+
+    Raises:
+        InputError: when it cannot.
+    """
+    if re.fullmatch(_NAME, value):
+        return value
+    raise InputError([Problem(where, f"{shown(value)} is no name", _NAME_HINT)])

@@ -7,6 +7,8 @@ silent, for they would speak of its default.
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterable, Mapping
 from pathlib import Path as FilePath
 from typing import TypeVar
@@ -69,7 +71,11 @@ class _UnreadableError(Exception):
 
 def _read(path: FilePath) -> str:
     try:
-        with path.open("rb") as file:
+        # Not blocking: a pipe that nobody writes to would be waited for, and read only once.
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise _UnreadableError("it is no regular file", "give the path of a file")
             data = file.read(_LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -1,0 +1,246 @@
+"""Whatever is given to the command, it says what is wrong and where, and exits 2; nothing is made."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from testbed.errors import ExitCode, InputError, TestbedError
+from testbed.events import Events
+from testbed.lifecycle.deployment import open_deployment
+from testbed.lifecycle.store import Store
+from testbed.lifecycle.up import bring_up
+from testbed.model.load import load_topology
+from testbed.plan.build import build_plan
+from testbed.plan.names import parse_deployment_id
+from testbed.tests.cli.test_main import Run, run
+
+__all__ = ["run"]
+
+TOPOLOGIES = Path(__file__).parents[3] / "topologies"
+VALID = [  # those of thousands with fewer tenants
+    re.sub(r"count: \d+", "count: 4", path.read_text())
+    for path in sorted(TOPOLOGIES.glob("*.yaml"))
+]
+EVIL = ("$(touch pwned)", "`id`", "; rm -rf /", "../../etc", "a b", "naïve", "\x1b[31m", "-n", "")
+values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10)
+structures = st.recursive(
+    values | st.sampled_from(EVIL),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=6) | st.sampled_from(EVIL), inner, max_size=4)
+    ),
+    max_leaves=15,
+)
+
+
+def outcome(path: Path) -> str:
+    """Plan the file as `testbed plan` does; return what is wrong with it, checked for its form."""
+    try:
+        build_plan(load_topology(path), parse_deployment_id("aaaaaa"))
+    except InputError as error:
+        caught = error
+    else:
+        return ""
+    assert caught.exit_code == ExitCode.BAD_INPUT
+    for problem in caught.problems:
+        assert re.fullmatch(rf"{re.escape(str(path))}:\d+:\d+", problem.where), problem
+        assert problem.hint
+    return caught.message
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzz") / "t.yaml"
+
+
+@given(st.text(max_size=200))
+@settings(max_examples=80)
+def test_any_text(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8", errors="replace")
+    outcome(file)
+
+
+@given(structures)
+@settings(max_examples=80)
+def test_any_yaml(file: Path, structure: object) -> None:
+    with file.open("w", encoding="utf-8", errors="replace") as output:
+        YAML(typ="safe", pure=True).dump(structure, output)
+    outcome(file)
+
+
+@given(st.sampled_from(VALID), st.data())
+@settings(max_examples=100)
+def test_any_slip_in_a_valid_file(file: Path, valid: str, data: st.DataObject) -> None:
+    lines = valid.splitlines()
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(lines) - 1))
+        line = lines[place]
+        at = data.draw(st.integers(0, len(line)))
+        change = data.draw(st.sampled_from(["drop", "twice", "swap", "insert", "indent"]))
+        if change == "drop":
+            lines[place] = line[:at] + line[at + 1 :]
+        elif change == "twice":
+            lines.insert(place, line)
+        elif change == "swap":
+            other = data.draw(st.integers(0, len(lines) - 1))
+            lines[place], lines[other] = lines[other], line
+        elif change == "insert":
+            lines[place] = (
+                line[:at] + data.draw(st.sampled_from([*EVIL, *":{}[]#&*!|>'\"%@0"])) + line[at:]
+            )
+        else:
+            lines[place] = " " + line
+    file.write_text("\n".join(lines), encoding="utf-8")
+    outcome(file)
+
+
+@pytest.mark.parametrize("evil", EVIL[:-1])
+@pytest.mark.parametrize(
+    "template",
+    [
+        "name: {0}\ntenants: {{a: {{}}}}",
+        "tenants: {{{0}: {{}}}}",
+        "tenants: {{a: {{users: {{{0}: x}}}}}}",
+        "tenants: {{a: {{domain: {0}}}}}",
+        "tenants: {{a: {{services: {{kdc: {{realm: {0}}}}}}}}}",
+        "tenants: {{a: {{services: {{dns: {{records: {{{0}: 192.0.2.1}}}}}}}}}}",
+        "tenants: {{a: }}\nsut: {{ssh: {{host: {0}, interface: e, uplink: e, mac: '02:00:00:00:00:01'}}}}",
+        "tenants: {{a: }}\nsut: {{ssh: {{host: h, interface: {0}, uplink: e, mac: '02:00:00:00:00:01'}}}}",
+        "tenants: {{a: }}\nsut: {{ssh: {{host: h, interface: e, uplink: {0}, mac: '02:00:00:00:00:01'}}}}",
+        "tenants: {{a: }}\nsut: {{ssh: {{host: h, user: {0}, interface: e, uplink: e}}}}",
+    ],
+)
+def test_no_word_of_a_shell_becomes_a_name(file: Path, template: str, evil: str) -> None:
+    quoted = '"' + evil.replace("\\", "\\\\").replace("\x1b", "\\e") + '"'
+    file.write_text(template.format(quoted), encoding="utf-8")
+    assert "t.yaml:" in outcome(file)
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def loop(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (Path.mkdir, "Is a directory"),
+        (fifo, "it is no regular file"),
+        (loop, "Too many levels of symbolic links"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is no regular file"),
+        (lambda path: path.write_bytes(b"\x7fELF\x02\x01\xff"), "not UTF-8"),
+        (lambda path: path.write_bytes(b"#" * (33 << 20)), "larger than 32 MiB"),
+        (lambda path: path.write_bytes("tenants: {a: {}}".encode("utf-16")), "not UTF-8"),
+        (lambda path: path.write_bytes(b""), "the file is empty"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["plan", "up"])
+def test_file_that_is_none(
+    run: Run, tmp_path: Path, verb: str, make: Callable[[Path], object], told: str
+) -> None:
+    path = tmp_path / "a name with spaces; $(and more).yaml"
+    make(path)
+    code, output, error = run(verb, str(path))
+    assert (code, output) == (2, "")
+    assert f"{path}:1:" in error
+    assert told in error
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize(
+    "make", [Path.mkdir, fifo, loop, lambda path: path.symlink_to("/dev/zero")]
+)
+def test_bundle_that_is_none(run: Run, tmp_path: Path, make: Callable[[Path], object]) -> None:
+    path = tmp_path / "b.testbed.tar.gz"
+    make(path)
+    code, _, error = run("replay", str(path))
+    assert code == 2
+    assert str(path) in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["up", "--nope"],
+        ["up", "a.yaml", "b.yaml"],
+        ["logs", "sut", "--tail", "0"],
+        ["logs", "sut", "--tail", "many"],
+        ["capture", "alpha", "--count", "-1"],
+        ["capture", "alpha", "--seconds", "soon"],
+        ["graph", "proposal", "--topology", "x.yaml"],
+        ["status", "-f", "yaml"],
+        ["exec", "sut"],
+        ["exec", "sut", "-n"],
+        ["down", "a", "b"],
+        ["clean", "--cache", "now"],
+        ["events", "--tail", "-3"],
+    ],
+)
+def test_wrong_use_is_told(run: Run, arguments: list[str]) -> None:
+    code, output, error = run(*arguments)
+    assert (code, output) == (2, "")
+    assert error.startswith("error: ")
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("name", ["a b", "$(id)", "../x", "ümlaut", "Upper", "a" * 33, "-x", "x-"])
+def test_name_of_a_deployment_is_a_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="is no name"):
+        bring_up(Store(tmp_path / "state"), TOPOLOGIES / "bare.yaml", Events(), name=name)
+    assert not (tmp_path / "state").exists()
+
+
+def test_symlinks_in_the_state_folder_are_followed_by_nobody(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    record = store.create("bare", TOPOLOGIES / "bare.yaml")
+    elsewhere = tmp_path / "elsewhere"
+    store.folder(record.id).rename(elsewhere)
+    store.folder(record.id).symlink_to(elsewhere)
+    assert store.all() == ()
+    (store.root / ".gone-bbbbbb").symlink_to(elsewhere)
+    store.sweep()
+    assert (elsewhere / "record.json").exists()
+
+
+def test_record_of_another_version_is_told_and_left_alone(run: Run, tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    record = store.create("bare", TOPOLOGIES / "bare.yaml")
+    path = store.folder(record.id) / "record.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    assert store.all() == ()
+    code, _, error = run("status")
+    assert code == 1
+    assert f"not shown: {record.id}" in error
+    code, _, error = run("down", "--all")
+    assert code == 0
+    assert "by that version's `testbed down`" in error
+    assert path.exists()
+
+
+def test_topology_of_another_version_says_how_it_is_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    record = store.create("bare", TOPOLOGIES / "bare.yaml")
+    store.topology(record.id).write_text("tenants: {a: {colour: red}}\n")
+    with pytest.raises(TestbedError, match="another version") as caught:
+        open_deployment(store, record)
+    assert caught.value.hint == f"remove it: testbed down {record.id}"
+
+
+def test_state_folder_that_others_write_to_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(0o777)
+    for verb in ("status", "up", "down"):
+        code, _, error = run(verb)
+        assert code == 3
+        assert "where others may write" in error
