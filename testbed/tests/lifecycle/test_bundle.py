@@ -153,7 +153,7 @@ def test_other_files_are_no_bundles(tmp_path: Path, content: bytes) -> None:
         read_bundle(path)
     with pytest.raises(InputError, match="No such file"):
         read_bundle(tmp_path / "missing")
-    with pytest.raises(InputError, match="Is a directory"):
+    with pytest.raises(InputError, match="no regular file"):
         read_bundle(tmp_path)
 
 
