@@ -1,11 +1,13 @@
 """Runs the conformance suite inside the SUT: one test for each row and pitfall of the specification.
 
 The suite (`python3 -m fib.conformance`, docs/fib.md) makes tenants of its own and needs the SUT for
-itself, so it has one: the topology `bare`.
+itself, so it has one: the topology `bare`. TESTBED_FIB_SECONDS is the time for each random or stress
+test (20; above 60 their long forms), TESTBED_FIB_SEED repeats what a run has drawn.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -13,20 +15,24 @@ import pytest
 from testbed.api import Running, Tenant
 
 SUITE = Path(__file__).parents[2] / "testbed/fib/conformance"
+SECONDS = float(os.environ.get("TESTBED_FIB_SECONDS", "20"))
+SEED = os.environ.get("TESTBED_FIB_SEED", "")
+LIMIT_S = 280 + 20 * (SECONDS - 20)  # long forms: all frames, 4,000 FIBs, 100,000 threads
 MODULES = sorted(path.stem for path in SUITE.glob("test_*.py"))
 
 pytestmark = [
     pytest.mark.topology("bare"),
     pytest.mark.exclusive,
-    pytest.mark.timeout(300, func_only=True),
+    pytest.mark.timeout(LIMIT_S + 20, func_only=True),
 ]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_rows_hold(module: str, deployment: Running, tenants: tuple[Tenant, ...]) -> None:
     del tenants  # the lease
-    suite = ("env", "PYTHONPATH=/opt/fib", "python3", "-m", "fib.conformance", f".{module}.")
-    result = deployment.sut.channel.run(suite, timeout_s=280, check=False)
+    settings = ("PYTHONPATH=/opt/fib", f"FIB_SECONDS={SECONDS:g}", f"FIB_SEED={SEED}")
+    suite = ("env", *settings, "python3", "-m", "fib.conformance", f".{module}.")
+    result = deployment.sut.channel.run(suite, timeout_s=LIMIT_S, check=False)
     report = result.stdout + result.stderr
     assert result.returncode == 0, report
     assert "\nRan 0 tests" not in report
