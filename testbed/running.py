@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -75,6 +76,18 @@ class Tenant:
     def in_router(self, action: Callable[[], T]) -> T:
         """Run `action` in a thread inside the router's network namespace: for sockets and scapy."""
         return namespace.run_inside(self.plan.router.netns, action)
+
+    def transmit(self, *frames: Any) -> None:
+        """Put Ethernet frames on the shared segment as the tenant's router: bytes, or scapy's."""
+        interface = self.plan.router.uplink.name
+
+        def put() -> None:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+                sender.bind((interface, 0))
+                for frame in frames:
+                    sender.send(bytes(frame))
+
+        self.in_router(put)
 
     def run(self, role: Role, argv: Sequence[str]) -> Answer:
         """Run `argv` in the tenant's container of `role`."""

@@ -118,11 +118,9 @@ def answer(source: str, destination: str, port: int) -> object:
 def send_from_router(sender: Tenant, sut_mac: str, packet: object) -> None:
     """Put the packet on the segment as the tenant's router."""
     from scapy.layers.l2 import Ether  # noqa: PLC0415
-    from scapy.sendrecv import sendp  # noqa: PLC0415
 
     uplink = sender.plan.router.uplink
-    frame = Ether(src=uplink.mac, dst=sut_mac) / packet
-    sender.in_router(lambda: sendp(frame, iface=uplink.name, verbose=False))
+    sender.transmit(Ether(src=uplink.mac, dst=sut_mac) / packet)
 
 
 @pytest.mark.expects("foreign-icmp")

@@ -37,11 +37,9 @@ def fragments_of(packet: object) -> list[object]:
 def send(sender: Tenant, sut_mac: str, packets: list[object]) -> None:
     """Put packets on the segment as the tenant's router, in one go."""
     from scapy.layers.l2 import Ether  # noqa: PLC0415
-    from scapy.sendrecv import sendp  # noqa: PLC0415
 
     uplink = sender.plan.router.uplink
-    frames = [Ether(src=uplink.mac, dst=sut_mac) / packet for packet in packets]
-    sender.in_router(lambda: sendp(frames, iface=uplink.name, verbose=False))
+    sender.transmit(*(Ether(src=uplink.mac, dst=sut_mac) / packet for packet in packets))
 
 
 @pytest.mark.tenants(2, overlap="client")

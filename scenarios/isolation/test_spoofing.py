@@ -26,13 +26,12 @@ class Crafted:
         """Put it on the segment, from inside the router's namespace."""
         from scapy.layers.inet import IP, UDP  # noqa: PLC0415 - scapy takes a second to load
         from scapy.layers.l2 import Ether  # noqa: PLC0415
-        from scapy.sendrecv import sendp  # noqa: PLC0415
 
         uplink = self.sender.plan.router.uplink
         request = json.dumps({"op": "echo", "nonce": self.nonce, "data": ""}).encode()
         ethernet = Ether(src=uplink.mac, dst=sut_mac)
         packet = IP(src=self.source, dst=self.destination) / UDP(sport=40001, dport=PORT) / request
-        self.sender.in_router(lambda: sendp(ethernet / packet, iface=uplink.name, verbose=False))
+        self.sender.transmit(ethernet / packet)
 
 
 def drops(deployment: Running) -> Mapping[str, int]:

@@ -154,7 +154,6 @@ def test_hop_limit_ends_at_the_tenants_own_router(
 def test_path_mtu_is_learned_for_one_fib(deployment: Running, tenants: tuple[Tenant, ...]) -> None:
     from scapy.layers.inet import ICMP, IP, UDP  # noqa: PLC0415 - scapy takes a second to load
     from scapy.layers.l2 import Ether  # noqa: PLC0415
-    from scapy.sendrecv import sendp  # noqa: PLC0415
 
     alpha, bravo = tenants
     uplink = alpha.plan.router.uplink
@@ -171,6 +170,5 @@ def test_path_mtu_is_learned_for_one_fib(deployment: Running, tenants: tuple[Ten
         quoted = IP(src=str(alpha.server), dst=HOST) / UDP(sport=9, dport=9) / bytes(64)
         too_big = ICMP(type=3, code=4, nexthopmtu=SMALL_MTU) / quoted
         packet = IP(src=str(uplink.addresses[0].ip), dst=str(alpha.server)) / too_big
-        frame = Ether(src=uplink.mac, dst=deployment.plan.sut.machine.mac) / packet
-        alpha.in_router(lambda: sendp(frame, iface=uplink.name, verbose=False))
+        alpha.transmit(Ether(src=uplink.mac, dst=deployment.plan.sut.machine.mac) / packet)
         assert path_mtus() == [SMALL_MTU, 1500]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from typing import Any
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.errors import ResourceError
 from testbed.plan.resources import Address, Mac
+from testbed.probe.scapy_loading import load_scapy
 
 _ETH_P_ALL = 3
 _MARKER_TYPE = 0x88B5
@@ -48,9 +50,9 @@ class Frame:
     @cached_property
     def packet(self) -> Any:
         """The frame as scapy sees it."""
-        from scapy.layers.inet import ICMP  # noqa: F401, PLC0415 - loading it registers layers
-        from scapy.layers.inet6 import IPv6  # noqa: F401, PLC0415
-        from scapy.layers.l2 import Ether  # noqa: PLC0415 - scapy takes a second to load
+        if "scapy.layers.inet6" not in sys.modules:  # scapy takes a second to load
+            load_scapy()
+        from scapy.layers.l2 import Ether  # noqa: PLC0415
 
         return Ether(self.raw)
 

@@ -18,6 +18,7 @@ from testbed.lifecycle import session
 from testbed.lifecycle.artefacts import make_private, write_private
 from testbed.lifecycle.bundle import Bundle
 from testbed.lifecycle.store import Store, state_root
+from testbed.probe.scapy_loading import load_scapy
 from testbed.pytest_plugin.counters import Counters
 from testbed.report.picture import view_of
 from testbed.report.record import Moment, TestRecord, append
@@ -81,6 +82,7 @@ class Run:
         if topology not in self.known:
             make_private(self.folder / RECORDS)  # tells the controller that there may be something
             path = self._topology_file(topology)
+            load_scapy()  # before a scenario does it where there are thousands of links
             as_is = bool(self.config.getoption("--as-is"))
             found = session.deployment_for(
                 self.store, path, self.shared.name, self.events(), as_is=as_is
