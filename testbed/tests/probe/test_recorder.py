@@ -7,6 +7,7 @@ import pytest
 
 from testbed.probe.capture import Frame
 from testbed.probe.recorder import Step, filter_of, save
+from testbed.probe.scapy_loading import load_scapy
 from testbed.tests.plan.topologies import plan_of
 
 PLAN = plan_of("tenants: {alpha: {}, bravo: {servers: 2}, charlie: {}}")
@@ -33,6 +34,7 @@ def accepts(steps: list[Step], frame: bytes) -> bool:
 
 
 def frame(source_mac: str, destination_mac: str, source: str = "", destination: str = "") -> bytes:
+    load_scapy()
     from scapy.layers.inet import IP, UDP  # noqa: PLC0415 - scapy takes a second to load
     from scapy.layers.inet6 import IPv6  # noqa: PLC0415
     from scapy.layers.l2 import Ether  # noqa: PLC0415
