@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from . import bpfmap, programs
 from .address import to_address
@@ -39,38 +40,20 @@ def _unmark(*names: str) -> None:
     _add_rules(source_bypass_rule)
 
 
-PIECES: dict[str, tuple[str, Callable[[], None]]] = {
-    "thread-fib": (
-        "new sockets no longer take the FIB of their thread",
-        lambda: programs.detach_program("fib_socket"),
-    ),
-    "thread-leak": (
-        "a thread's FIB is that of its whole process",
-        lambda: _set_flag(bpfmap.THREAD_LEAK),
-    ),
-    "accept-fib": (
-        "accepted sockets no longer take the FIB of their local address",
-        lambda: _unmark("ipv4/tcp_fwmark_accept"),
-    ),
-    "reply-route": (
-        "RST, echo replies and ICMP errors are routed in FIB 0",
-        lambda: _unmark("ipv4/fwmark_reflect", "ipv6/fwmark_reflect"),
-    ),
-    "egress-guard": (
-        "frames leave whatever their mark, source and router",
-        lambda: _set_flag(bpfmap.GUARD_OFF),
-    ),
-    "local-first": (
-        "the local table stands before the tenants' rules, as in a stock system",
-        lambda: _add_rules(stock_local_rule),
-    ),
+_PIECES: Final[dict[str, Callable[[], None]]] = {
+    "thread-fib": lambda: programs.detach_program("fib_socket"),
+    "thread-leak": lambda: _set_flag(bpfmap.THREAD_LEAK),
+    "accept-fib": lambda: _unmark("ipv4/tcp_fwmark_accept"),
+    "reply-route": lambda: _unmark("ipv4/fwmark_reflect", "ipv6/fwmark_reflect"),
+    "egress-guard": lambda: _set_flag(bpfmap.GUARD_OFF),
+    "local-first": lambda: _add_rules(stock_local_rule),
 }
-"""Name -> what is wrong then, and how to make it so."""
+"""How to break each piece; what is wrong then: arguments.py."""
 
 
 def break_piece(piece: str) -> None:
-    """Break `piece`, one of PIECES."""
-    PIECES[piece][1]()
+    """Break a piece that needs no more than its name."""
+    _PIECES[piece]()
 
 
 def break_address(text: str, fib: int) -> None:
