@@ -19,7 +19,7 @@ AT_ONCE = 4  # tenants whose services start at the same time
 # The long form: all logins, however long they take: TESTBED_SCALE=long
 IS_LONG = os.environ.get("TESTBED_SCALE") == "long"
 LOGINS = 1000 if IS_LONG else 200
-LOGINS_S = 3600 if IS_LONG else 25
+LOGINS_S = 3600 if IS_LONG else 15
 FEWEST_LOGINS = 8
 
 pytestmark = [pytest.mark.topology("thousand"), pytest.mark.timeout(4000)]

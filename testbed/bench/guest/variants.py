@@ -30,7 +30,7 @@ from fib.netlink import Address, Neighbour, Route, Rtnetlink
 LOAD = "/opt/bench/load"
 NIC, PEER, CLIENTS, SERVER = "bench0", "peer0", "bench-clients", "bench-server"
 PORT = 7100
-COUNT = "20000"
+COUNT = "10000"
 RESOLVER, VIRTUAL = "192.168.0.53", "192.0.2.53"
 MAC, PEER_MAC = "02:fe:00:00:00:01", "02:fe:00:00:00:02"
 _CLONE_NEWNET = 0x40000000
