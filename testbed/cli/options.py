@@ -55,6 +55,7 @@ NameArgument = Annotated[
     typer.Argument(
         metavar="NAME",
         help="A deployment's name or id; the only one there is unless given.",
+        envvar="TESTBED_DEPLOYMENT",
         autocompletion=completing.deployments,
         show_default=False,
     ),
@@ -65,6 +66,7 @@ NameOption = Annotated[
         "--name",
         "-n",
         help="A deployment's name or id; the only one unless given.",
+        envvar="TESTBED_DEPLOYMENT",
         autocompletion=completing.deployments,
         show_default=False,
     ),
