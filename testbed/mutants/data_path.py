@@ -73,6 +73,8 @@ DATA_PATH = (
                 "for key, value in wanted.items() if found.get(key) != value}",
                 "for key, value in wanted.items() if key not in found}",
             ),
+            # What is there afterwards is not looked at, either.
+            Patch("apply.py", "            if left:\n", "            if left is None:\n"),
         ),
     ),
     Mutant(

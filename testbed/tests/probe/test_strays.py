@@ -1,0 +1,44 @@
+"""A frame that the SUT sends to another router than that of its source's FIB is a stray."""
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from testbed.model.load import load_topology
+from testbed.plan.build import build_plan
+from testbed.plan.resources import DeploymentId, Plan
+from testbed.probe.capture import Frame
+from testbed.probe.wire import strays
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    topology = load_topology(Path(__file__).parents[3] / "topologies/proposal.yaml")
+    return build_plan(topology, DeploymentId("abcdef"))
+
+
+def packet(sender: str, receiver: str, source: str) -> Frame:
+    """Return a frame with nothing but MACs and the header up to the addresses."""
+    address = ip_address(source)
+    kind, header = (b"\x08\x00", 12) if address.version == 4 else (b"\x86\xdd", 8)
+    macs = bytes.fromhex((receiver + sender).replace(":", ""))
+    return Frame(0.0, macs + kind + bytes(header) + address.packed + bytes(40))
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_own_router_is_right_and_any_other_is_not(version: int, plan: Plan) -> None:
+    alpha, bravo = plan.tenants[:2]
+    sut = plan.sut.machine.mac
+    source = next(str(a.ip) for a in alpha.server_addresses if a.version == version)
+    right = packet(sut, alpha.router.uplink.mac, source)
+    wrong = packet(sut, bravo.router.uplink.mac, source)
+    forged = packet(alpha.router.uplink.mac, bravo.router.uplink.mac, source)
+    (found,) = strays(plan, [right, wrong, forged])
+    assert (found.frame, found.router_of) == (wrong, bravo.name)
+
+
+def test_address_of_nobody_at_a_router_is_a_stray_and_of_the_link_is_not(plan: Plan) -> None:
+    router, sut = plan.tenants[0].router.uplink.mac, plan.sut.machine.mac
+    assert strays(plan, [packet(sut, router, "192.0.2.1")])
+    assert not strays(plan, [packet(sut, router, "fe80::1")])
