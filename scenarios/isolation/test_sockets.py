@@ -142,6 +142,7 @@ def test_fibs_own_listener_serves_all_its_addresses(deployment: Running, tenant:
     assert said == {f"own {tenant.fib} {tenant.fib}"}
 
 
+@pytest.mark.expects("only")
 def test_socket_of_fib_0_alone_is_not_reached_by_a_tenant(
     deployment: Running, tenant: Tenant
 ) -> None:

@@ -127,12 +127,12 @@ DATA_PATH = (
             Patch(
                 "rules.py",
                 "    yield Rule(family, _MARK_ROOT + 1, UNREACHABLE)\n",
-                "    yield Rule(family, _MARK_ROOT + 1, GOTO, target=_REST)\n",
+                "    yield Rule(family, _MARK_ROOT + 1, TO_TABLE, table=_LOCAL_TABLE)\n",
             ),
             Patch(
                 "rules.py",
                 "                Rule(family, child + 1, UNREACHABLE),\n",
-                "                Rule(family, child + 1, GOTO, target=_REST),\n",
+                "                Rule(family, child + 1, TO_TABLE, table=_LOCAL_TABLE),\n",
             ),
         ),
     ),

@@ -168,7 +168,9 @@ SOCKETS = (
         (f"{_SOCKETS}::test_socket_of_fib_0_alone_is_not_reached_by_a_tenant",),
         (
             Patch(
-                "bpf/hear.bpf.c", "	return only && *only ? DROP : PASS;\n", "	return PASS;\n"
+                "bpf/hear.bpf.c",
+                "	return only && *only ? drop(FIB_DROP_ONLY) : PASS;\n",
+                "	return only && *only > 1 ? drop(FIB_DROP_ONLY) : PASS;\n",
             ),
         ),
     ),
