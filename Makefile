@@ -44,7 +44,7 @@ vm: setup ## Tests of the VM itself: start, restore, two at once, kills, a remot
 	$(PY) -m pytest testbed/tests/sut -m vm -q
 
 scenarios: setup ## Scenarios on running deployments (started and stopped when none is up)
-	$(PY) -m pytest scenarios -n $(JOBS)
+	$(PY) -m pytest scenarios -n $(JOBS) $(if $(LONG),--long)
 
 conformance: setup ## Run the FIB extensions' conformance suite and write docs/conformance.md, docs/fib-programs.json
 	@$(VENV)/bin/testbed up topologies/bare.yaml

@@ -79,6 +79,7 @@ def nobodys_address(tenant: Tenant) -> str:
     return str(client_address(tenant) + 199)
 
 
+@pytest.mark.long
 @pytest.mark.tenants(1, services=["dns", "ldap"])
 def test_second_directory_takes_over_from_a_dead_first(tenant: Tenant, wire: Capture) -> None:
     directory = tenant.plan.directory
@@ -95,6 +96,7 @@ def test_second_directory_takes_over_from_a_dead_first(tenant: Tenant, wire: Cap
     assert server_frames(wire.frames(), tenant, LDAP_PORT)
 
 
+@pytest.mark.long
 @pytest.mark.tenants(1, services=["dns", "kdc"])
 def test_kdc_is_found_by_srv_and_the_second_takes_over(tenant: Tenant, wire: Capture) -> None:
     realm = tenant.plan.realm

@@ -55,7 +55,7 @@ class Scenarios:
     def run_rest(self, name: str, hint: Sequence[str] = ()) -> Trial:
         """Run all others, up to the first that fails."""
         left_out = [f"--deselect=scenarios/{test}" for test in hint]
-        return self._run(name, [*SUITES, *left_out], workers=self.workers)
+        return self._run(name, ["--long", *SUITES, *left_out], workers=self.workers)
 
     def _run(self, name: str, arguments: Sequence[str], *, workers: int) -> Trial:
         start_s = time.monotonic()

@@ -68,6 +68,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="keep nothing of failures but their text: for runs that expect many, as of mutants",
     )
     group.addoption(
+        "--long",
+        action="store_true",
+        help="also run scenarios that take long, which run otherwise only when named by FILE::TEST",
+    )
+    group.addoption(
         "--no-judgement",
         action="store_true",
         help="do not fail scenarios for dropped frames and frames at wrong routers (see `expects`)",
@@ -155,7 +160,12 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Shuffle, if asked: the seed makes all workers do it alike."""
+    """Leave long scenarios out unless asked for; shuffle, if asked: by the seed, all workers alike."""
+    named = config.getoption("--long") or any("::" in argument for argument in config.args)
+    left_out = [] if named else [item for item in items if item.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
     if config.getoption("--shuffle"):
         random.Random(config.stash[RUN].shared.seed).shuffle(items)  # noqa: S311 - no secret
 

@@ -27,6 +27,7 @@ MARKERS = (
         "(docs/fib.md); strays=True: it sends frames to routers that the plan does not mean them for. "
         "Without it both fail the scenario"
     ),
+    "long: takes long: runs with --long, or when it is named by FILE::TEST",
     (
         "configuration: judges what is set up, not what packets and sockets do: `make mutants` "
         "leaves it out"
