@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,9 +16,11 @@ from rich.spinner import Spinner
 from rich.table import Table
 
 from testbed.cli.options import Progress
+from testbed.cli.pace import Pace
 from testbed.cli.telling import steps
 from testbed.events import Event, Events, Phase
 from testbed.lifecycle.history import fields_of
+from testbed.lifecycle.store import cache_root
 
 
 @contextmanager
@@ -31,8 +34,11 @@ def shown_events(progress: Progress) -> Iterator[Events]:
     elif progress is Progress.PLAIN or not console.is_terminal:
         yield Events([lambda event: _print_line(console, event)])
     else:
-        with Live(console=console, refresh_per_second=10, transient=True) as live:
-            yield Events([_Board(console, live).show])
+        pace = Pace(cache_root(), " ".join(sys.argv[1:2]))
+        board = _Board(console, pace)
+        with Live(board, console=console, refresh_per_second=10, transient=True):
+            yield Events([board.show])
+        pace.keep()
 
 
 def _print_json(event: Event) -> None:
@@ -62,22 +68,32 @@ def _line(event: Event) -> str:
 class _Board:
     """The steps at work now, with finished ones scrolling above."""
 
-    def __init__(self, console: Console, live: Live) -> None:
+    def __init__(self, console: Console, pace: Pace) -> None:
         self._console = console
-        self._live = live
-        self._working: dict[tuple[str, str], Spinner] = {}
+        self._pace = pace
+        self._working: dict[tuple[str, str], tuple[Spinner, float]] = {}
         self._lock = threading.Lock()
 
     def show(self, event: Event) -> None:
+        """Take one event in; the display refreshes itself."""
         key = (event.step, event.tenant)
+        self._pace.take(event)
         with self._lock:
             if event.phase is Phase.BEGIN:
-                text = f"{event.step}: {event.tenant}" if event.tenant else event.step
-                self._working[key] = Spinner("dots", text)
-            else:
-                self._working.pop(key, None)
-                _print_line(self._console, event)
-            board = Table.grid()
-            for spinner in self._working.values():
-                board.add_row(spinner)
-            self._live.update(board)
+                self._working[key] = (Spinner("dots"), time.monotonic())
+                return
+            self._working.pop(key, None)
+        _print_line(self._console, event)
+
+    def __rich__(self) -> Table:
+        """Return what is to be seen now."""
+        board = Table.grid(padding=(0, 1))
+        with self._lock:
+            working = list(self._working.items())
+        for (step, tenant), (spinner, began_s) in working:
+            subject = f"{step}: {tenant}" if tenant else step
+            took = self._pace.of_step(step, time.monotonic() - began_s)
+            board.add_row(spinner, escape(subject), f"[dim]{took}[/dim]")
+        if working:
+            board.add_row("", f"[dim]{self._pace.of_all()}[/dim]", "")
+        return board
