@@ -62,12 +62,9 @@ def test_status_tells_a_fib_that_somebody_has_changed(deployment: Running, tenan
         "table",
         f"{100000 + int(fib)}",
     )
-    deployment.sut.channel.run(["ip", "route", "add", *route])
-    try:
-        with deployment.broken("egress-guard"):
-            code, status = told(deployment, "status")
-    finally:
-        deployment.sut.channel.run(["ip", "route", "del", *route])
+    with deployment.broken("egress-guard"):  # its end applies the plan again, and the route goes
+        deployment.sut.channel.run(["ip", "route", "add", *route])
+        code, status = told(deployment, "status")
     (seen,) = status["deployments"]
     found = {f"{drift['subject']}: {drift['found']}" for drift in seen["drift"]}
     assert code == 1
