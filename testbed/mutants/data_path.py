@@ -284,7 +284,7 @@ DATA_PATH = (
             Patch(
                 "bpf/egress.bpf.c",
                 "	return judge_neighbour(&frame, source_fib);\n",
-                "	return TC_ACT_OK;\n",
+                "	return skb->mark == ~0u ? judge_neighbour(&frame, source_fib) : TC_ACT_OK;\n",
             ),
         ),
     ),
