@@ -13,7 +13,12 @@ STAYING, LEAVING = 40, 10
 REPLIES = 100
 LIMIT_S = 20
 
-pytestmark = [pytest.mark.topology("thousand"), pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.topology("thousand"),
+    pytest.mark.timeout(900),
+    # Tenants go while packets of theirs are under way.
+    pytest.mark.expects("sender", "guard-router", "guard-source", "guard-no-fib", "only"),
+]
 
 
 def served(player: Player) -> bool:

@@ -55,7 +55,12 @@ SLACK = {
     "own_files": 4,
 }
 
-pytestmark = [pytest.mark.topology("thousand"), pytest.mark.timeout(SOAK_S + 1200)]
+pytestmark = [
+    pytest.mark.topology("thousand"),
+    pytest.mark.timeout(SOAK_S + 1200),
+    # Tenants go while packets of theirs are under way.
+    pytest.mark.expects("sender", "guard-router", "guard-source", "guard-no-fib", "only"),
+]
 
 
 def counts(deployment: Running) -> dict[str, int]:
