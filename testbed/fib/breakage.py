@@ -15,7 +15,8 @@ from . import bpfmap, programs
 from .address import to_address
 from .apply import saved_document, swap_address
 from .document import InputError
-from .netlink import Rtnetlink, Rule
+from .entries import Rule
+from .netlink import Rtnetlink
 from .rules import source_bypass_rule, stock_local_rule
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from . import bpfmap
 from .desired import ANCHOR_IPV4, Objects, map_key
-from .netlink import Address, Neighbour, Route, Rtnetlink, Rule
+from .entries import Address, Neighbour, Route, Rule
+from .netlink import Rtnetlink
 from .rules import building_order, removal_order
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from . import bpfmap
 from .address import Interface, to_address
 from .document import Document, Fib
-from .netlink import LOCAL, UNICAST, Address, Neighbour, Route, Rule
+from .entries import LOCAL, UNICAST, Address, Neighbour, Route, Rule
 from .rules import TABLE_BASE, build_rules
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}

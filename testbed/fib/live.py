@@ -26,8 +26,9 @@ from .desired import (
     sources_of,
 )
 from .document import Document, Fib, InputError, conflicts, parse_document, parse_fibs
+from .entries import Rule
 from .failure import EnvironmentFailure
-from .netlink import Rtnetlink, Rule
+from .netlink import Rtnetlink
 from .retired import Retired
 from .rules import Change, SourceTree, mark_path
 

@@ -1,7 +1,6 @@
 """A small rtnetlink codec for thousands of messages a second, standard library only.
 
-Knows addresses, routes, rules and neighbours, in the form in which apply compares them: a
-named tuple each, equal when the kernel's object and ours mean the same. Encoding and decoding
+Knows the objects of entries.py: addresses, routes, rules and neighbours. Encoding and decoding
 are flat `struct` calls: a general library needs about 30 times as long for each message, which
 an emulated CPU and 4,000 FIBs turn into minutes. Layouts: rtnetlink(7), linux/rtnetlink.h,
 linux/fib_rules.h, linux/if_addr.h, linux/neighbour.h.
@@ -15,6 +14,8 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Self
+
+from .entries import GOTO, LOCAL, TO_TABLE, Address, AddressEvent, Entry, Neighbour, Route, Rule
 
 RTPROT_FIB = 70
 """Protocol number of what we make: free in /etc/iproute2/rt_protos."""
@@ -50,71 +51,6 @@ _GONE = (errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL)  # to the removal of wh
 _NUD_PERMANENT = 0x80
 _ONLINK = 4
 _SCOPE_LINK, _SCOPE_HOST = 253, 254
-
-
-class Address(NamedTuple):
-    """An address of an interface; a deprecated IPv6 address is never chosen as a source."""
-
-    family: int
-    address: bytes
-    prefix_length: int
-    is_deprecated: bool = False
-
-
-class Neighbour(NamedTuple):
-    """A permanent neighbour entry of an interface."""
-
-    family: int
-    address: bytes
-    mac: bytes
-
-
-class Route(NamedTuple):
-    """A route by way of one interface; empty `via` and `source` mean none."""
-
-    family: int
-    table: int
-    kind: int
-    destination: bytes
-    prefix_length: int
-    via: bytes
-    source: bytes
-    metric: int
-    interface: int
-
-    @property
-    def key(self) -> tuple[int, int, bytes, int, int]:
-        """What the kernel allows once: a route with the same key replaces it."""
-        return (self.family, self.table, self.destination, self.prefix_length, self.metric)
-
-
-class Rule(NamedTuple):
-    """A policy rule: selectors by source prefix or by mark, and one action."""
-
-    family: int
-    preference: int
-    action: int
-    source: bytes = b""
-    prefix_length: int = 0
-    mark: int = 0
-    mask: int = 0
-    table: int = 0
-    target: int = 0
-
-
-class AddressEvent(NamedTuple):
-    """An address that came (or is there) or went; `is_without_route`: made without its network's."""
-
-    interface: int
-    address: Address
-    is_new: bool
-    is_without_route: bool
-
-
-Entry = Address | Neighbour | Route | Rule
-
-UNICAST, LOCAL = 1, 2
-TO_TABLE, GOTO, UNREACHABLE = 1, 2, 7
 
 
 class NetlinkError(OSError):

@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 
-from .netlink import GOTO, TO_TABLE, UNREACHABLE, Rule
+from .entries import GOTO, TO_TABLE, UNREACHABLE, Rule
 
 TABLE_BASE: Final = 100_000
 """Table of FIB k is TABLE_BASE + k: above 65,535 and spread over the kernel's 256 buckets."""

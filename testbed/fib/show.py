@@ -10,8 +10,9 @@ from . import bpfmap, programs
 from .apply import read_present, saved_document
 from .desired import map_key
 from .document import Document
+from .entries import LOCAL
 from .failure import EnvironmentFailure
-from .netlink import LOCAL, Rtnetlink
+from .netlink import Rtnetlink
 from .rules import TABLE_BASE
 from .sockdiag import SockDiag
 

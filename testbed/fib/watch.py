@@ -17,7 +17,8 @@ from . import bpfmap, store
 from .address import Address
 from .apply import locked
 from .desired import map_key
-from .netlink import AddressEvent, Rtnetlink
+from .entries import AddressEvent
+from .netlink import Rtnetlink
 
 Say = Callable[[dict[str, str]], None]
 

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, "/opt/fib")
-from fib.netlink import Address, Neighbour, Route, Rtnetlink
+from fib.entries import Address, Neighbour, Route
+from fib.netlink import Rtnetlink
 
 LOAD = "/opt/bench/load"
 NIC, PEER, CLIENTS, SERVER = "bench0", "peer0", "bench-clients", "bench-server"

@@ -6,7 +6,7 @@ import struct
 from testbed.fib import bpfmap
 from testbed.fib.desired import ANCHOR_IPV4, ANCHOR_IPV6, build_desired, map_key
 from testbed.fib.document import parse_document
-from testbed.fib.netlink import LOCAL
+from testbed.fib.entries import LOCAL
 from testbed.fib.rules import TABLE_BASE
 from testbed.tests.fib.test_document import document, fib
 

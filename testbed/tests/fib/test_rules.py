@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.fib.netlink import GOTO, TO_TABLE, UNREACHABLE, Rule
+from testbed.fib.entries import GOTO, TO_TABLE, UNREACHABLE, Rule
 from testbed.fib.rules import ENTRY, TABLE_BASE, SourceTree, build_rules, building_order
 
 FAMILIES: dict[int, int] = {socket.AF_INET: 4, socket.AF_INET6: 16}
