@@ -43,6 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         loads.append(os.getloadavg()[0])
         if arguments:
             sys.stdout.writelines(f"{json.dumps(found)}\n" for found in part)
+            sys.stdout.flush()
     if not arguments:
         _write(_about(scope, time.monotonic() - start, loads), measured)
     return 1 if any("error" in found for found in measured) else 0
@@ -59,7 +60,8 @@ def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[lis
         with events.step("what testbed itself takes"):
             yield [footprint.of_testbed(1, 2000)]
     if _INSIDE & set(parts):
-        yield list(inside.measure(parts, scope, events))
+        for found in inside.measure(parts, scope, events):
+            yield [found]
     if "suite" in parts and scope.workers:
         with events.step("the suite by workers"):
             yield list(suite.measure(scope.workers, scope.suite_s))

@@ -260,6 +260,16 @@ def take_down(name: str, count: int) -> None:
     time.sleep(0.5)
 
 
+def await_threads(pid: int, count: int) -> None:
+    """Wait until the server has so many threads, and each has had the time to listen."""
+    deadline = time.monotonic() + 60
+    while len(list(Path(f"/proc/{pid}/task").iterdir())) < count:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the server has no {count} threads after a minute")
+        time.sleep(0.05)
+    time.sleep(0.3)
+
+
 def measure_programs(count: int, seconds: float) -> list[dict[str, Any]]:
     """Load the extensions while the kernel takes the times of their programs."""
     switch = Path("/proc/sys/kernel/bpf_stats_enabled")
@@ -288,7 +298,7 @@ def measure(
         ["taskset", "-c", "0", *prefix, LOAD, "serve", str(PORT), *spaces], env=environment
     )
     try:
-        time.sleep(0.3 + count / 500 * bool(spaces))
+        await_threads(listening.pid, len(spaces) + 1)
         used_kib = before_kib - available_kib()
         result: dict[str, Any] = {
             "variant": name,
