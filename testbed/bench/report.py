@@ -53,7 +53,7 @@ def page(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> str:
         "",
         "The programs, by the kernel's own clock (`kernel.bpf_stats_enabled`), under the loads of the",
         "designs at 100 tenants; without the extensions none runs. `fib_ingress` is the ingress check,",
-        "`fib_egress` the egress guard.",
+        "`fib_egress` the egress guard. These are averages: a busy host shows in them.",
         "",
         *_programs(measured),
         "",

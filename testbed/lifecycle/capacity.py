@@ -26,9 +26,9 @@ CONTAINER_MIB: Mapping[Role, int] = MappingProxyType(
     {Role.CLIENT: 6, Role.DNS: 11, Role.LDAP: 17, Role.KDC: 7}
 )
 """A service with its shim and its own files' cache, and 2 MiB for what dockerd and the kernel keep."""
-QEMU_MIB = 310
+QEMU_MIB = 330
 """QEMU beside its guest's memory: translated code (256 MiB at most) and devices."""
-GUEST_MIB = 230
+GUEST_MIB = 260
 """What the guest's system and the daemon take."""
 GUEST_FIB_KIB = 100
 """A FIB in the guest, with two families: 64 in the kernel and the daemon, 36 while fibctl works."""
