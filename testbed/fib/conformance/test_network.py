@@ -1,4 +1,4 @@
-"""Rows 25, 38 and 48 to 51, pitfalls P8 and P25 to P28: what the network itself says and asks."""
+"""Rows 25, 38 and 48 to 51, pitfalls P8, P25 to P28 and P34: what the network itself says and asks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 
 from .. import api as fib
 from ..document import InputError
+from ..entries import Address
+from ..netlink import Rtnetlink
 from . import lab, packet
 from .case import Case, fib_socket
 from .test_guards import SO_BINDTODEVICE
@@ -349,3 +351,38 @@ class Starvation(Case):
         for version in ("ipv4", "ipv6"):
             limit = Path(f"/proc/sys/net/{version}/neigh/default/gc_thresh3").read_text()
             self.assertGreaterEqual(int(limit), 65536)
+
+
+class Resolver(Case):
+    """P34: libc asks for every local address where a program wants only families that there are."""
+
+    def grown(self, flags: int) -> float:
+        """Return how many times as long getaddrinfo takes with 2,000 addresses more."""
+        base = self.cost(flags)
+        many = [
+            Address(FOUR, socket.inet_aton(f"10.127.{number >> 8}.{number & 255}"), 32)
+            for number in range(2000)
+        ]
+        with Rtnetlink(socket.if_nametoindex("lo")) as netlink:
+            try:
+                netlink.add(many)
+                return self.cost(flags) / base
+            finally:
+                netlink.remove(many)
+
+    def cost(self, flags: int) -> float:
+        def once() -> float:
+            start = time.perf_counter()
+            socket.getaddrinfo("192.0.2.1", 9, type=DGRAM, flags=flags)
+            return time.perf_counter() - start
+
+        return min(once() for _ in range(20))
+
+    def test_p34_control(self) -> None:
+        self.assertLess(self.grown(0), 3)
+
+    # glibc: __check_pf (sysdeps/unix/sysv/linux/check_pf.c) dumps all addresses at each call; the
+    # kernel's inet_dump_ifaddr (net/ipv4/devinet.c) has no filter that would end it at the first.
+    @unittest.expectedFailure
+    def test_p34_families_there_are_cost_nothing(self) -> None:
+        self.assertLess(self.grown(socket.AI_ADDRCONFIG), 3)
