@@ -111,6 +111,7 @@ PITFALLS: Final = {
 SAME_AS: Final = {
     "P6": "16",
     "P15": "21",
+    "P18": "46",
     "P20": "24",
     "P20b": "27",
     "P21": "30",
@@ -122,22 +123,14 @@ ELSEWHERE: Final[dict[str, str]] = {
     "54": "scenarios/authentication/test_libraries.py",
     "P3": "testbed/tests/fib/test_document.py",
     "P5": "testbed/tests/fib/test_rules.py",
+    "P29": "testbed/fib/conformance/test_policies.py",
     "P30": "scenarios/authentication/test_libraries.py",
 }
 """Shown by a scenario or unit test of the project: its file."""
 
 NOT_COVERED: Final = {
-    "P2": "no test of the matrix; the settings that P1's test needs are checked at each apply",
-    "P4": "fixed in the kernel (f96a3d74554d, in stable 6.1); no test repeats it",
-    "P7": "TCP metrics are keyed by both addresses, and the server's is the tenant's",
-    "P9": "the SUT uses no connection tracking",
     "P12": "no behaviour to show: a side channel at most",
-    "P13": "keyed by the server's address too, which is the tenant's",
-    "P14": "keyed by the server's address too, which is the tenant's",
     "P17": "optional: client-side Fast Open is off unless a program asks for it",
-    "P18": "see row 46: its bound of one second covers it; no test at 10,000 connections",
-    "P19": "no test: needs 28,000 sockets a tenant",
-    "P29": "the daemon keeps no cache across tenants (docs/daemon.md); programs are not ours",
     "P32": "a matter of topologies: server addresses are outside tenants' networks",
 }
 """Neither here nor elsewhere, and why."""
