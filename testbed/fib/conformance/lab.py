@@ -224,8 +224,10 @@ class Lab:
         stop = ["start-stop-daemon", "--stop", "--retry", "10", *_WATCH[:2]]
         self._is_watched = not subprocess.run(stop, capture_output=True, check=False).returncode
         with contextlib.suppress(EnvironmentFailure):
-            self._former = apply.saved_text()
-            apply.remove_everything(apply.saved_document().interface)
+            interface = apply.saved_document().interface
+            if interface != NIC:  # else a run that was killed has left it
+                self._former = apply.saved_text()
+            apply.remove_everything(interface)
         self._remove_links()
         run("ip", "netns", "add", "fibc-seg")
         run("ip", "link", "add", NIC, "type", "veth", "peer", "name", "wire", "netns", "fibc-seg")
