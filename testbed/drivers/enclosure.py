@@ -126,7 +126,19 @@ def _remove_control_groups(folder: Path) -> None:
                     raise NotYet(str(error)) from error
         return True
 
+    for top in traces.control_groups(_control_group(folder)):
+        for state in top.glob("**/freezer.state"):
+            _thaw(state)
     wait_for(removed, Deadline.after(10), what="the control groups' end")
+
+
+def _thaw(state: Path) -> None:
+    """Let the processes of a group run that runc had frozen to kill them when it was killed itself.
+
+    Frozen by the first version of control groups, they do not even end by SIGKILL.
+    """
+    if state.read_text().strip() != "THAWED":
+        state.write_text("THAWED")
 
 
 def furnish(folder: Path) -> None:
