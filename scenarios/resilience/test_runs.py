@@ -86,6 +86,8 @@ def test_killed_run_frees_its_tenants_and_is_cleaned_by_the_next() -> None:
         assert found not in str(deployments(host))
         assert not deployments(host), "the next run has left what the killed one had started"
         # What pytest and scapy keep for their users is no resource of ours.
-        kept = "artifacts broken __pycache__ /run/tmp/pytest-of-* /run/home/.cache /run/home/.config"
+        kept = (
+            "artifacts broken __pycache__ /run/tmp/pytest-of-* /run/home/.cache /run/home/.config"
+        )
         host.run("sh", "-c", f"cd {FOLDER} && rm -rf {kept}")
         assert_as_before(host, before)
