@@ -53,8 +53,10 @@ def test_owned_processes_are_found_and_only_those(tmp_path: Path) -> None:
     other = process.spawn(["sleep", "60"], owner=f"{OWNER}-other", log=tmp_path / "log")
     try:
         deployment = OWNER.partition("/")[0]
-        found = wait_for(lambda: list(process.owned(OWNER)), Deadline.after(5), what="exec")
-        assert found == [mine]
+        for owner, pid in ((OWNER, mine), (f"{OWNER}-other", other)):
+            # exec closes our pipe to the child, which spawn awaits, before the environment is new.
+            wait_for(lambda o=owner: list(process.owned(o)), Deadline.after(5), what="exec")
+            assert list(process.owned(owner)) == [pid]
         assert set(process.owned(f"{deployment}/")) == {mine, other}
     finally:
         process.stop(mine)
