@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,10 @@ def test_command_dies_with_us() -> None:
     wait_for(lambda: not is_alive(child), Deadline.after(5), what="the child's end")
 
 
+def pids_of(owner: str) -> list[int]:
+    return list(process.owned(owner))
+
+
 def test_owned_processes_are_found_and_only_those(tmp_path: Path) -> None:
     mine = process.spawn(["sleep", "60"], owner=OWNER, log=tmp_path / "log")
     other = process.spawn(["sleep", "60"], owner=f"{OWNER}-other", log=tmp_path / "log")
@@ -55,8 +60,8 @@ def test_owned_processes_are_found_and_only_those(tmp_path: Path) -> None:
         deployment = OWNER.partition("/")[0]
         for owner, pid in ((OWNER, mine), (f"{OWNER}-other", other)):
             # exec closes our pipe to the child, which spawn awaits, before the environment is new.
-            wait_for(lambda o=owner: list(process.owned(o)), Deadline.after(5), what="exec")
-            assert list(process.owned(owner)) == [pid]
+            wait_for(partial(pids_of, owner), Deadline.after(5), what="exec")
+            assert pids_of(owner) == [pid]
         assert set(process.owned(f"{deployment}/")) == {mine, other}
     finally:
         process.stop(mine)
