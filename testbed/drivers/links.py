@@ -23,13 +23,15 @@ from typing import Any
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import namespace, rtnetlink, sysctl
-from testbed.drivers.rtnetlink import Channel, Message
+from testbed.drivers.rtnetlink import Channel, Message, RefusedError
 from testbed.drivers.shield import shield
 from testbed.errors import ResourceError
 from testbed.plan.resources import DeploymentId, Interface, Mac, Plan, Role, RouterPlan, TenantPlan
 
 _PRIVATE = "private"  # routers reach the SUT, never one another behind the tap's back
+_FORMER_LIMIT_S = 30
 _AT_ONCE = 64  # namespaces in the making: two descriptors each, and see sysctl.py
 _CLEANING_PAUSE_S = 0.05
 _STALLED_S = 3.0
@@ -150,10 +152,19 @@ def _configure_router(channel: Channel, router: RouterPlan) -> None:
     at_uplink = indexes[uplink.name]
     messages += [rtnetlink.add_neighbour(entry, at_uplink) for entry in router.neighbours]
     messages += [rtnetlink.add_route(route, at_uplink) for route in router.routes]
-    try:
-        channel.send(messages)
-    except ResourceError as error:
-        raise ResourceError(f"router {router.netns!r}: {error.message}") from error
+
+    def done() -> bool:
+        try:
+            channel.send(messages, tolerated=(errno.EEXIST,))
+        except RefusedError as error:
+            # Routers made again: the kernel takes a removed one's links along a little later, and two
+            # macvlans of one MAC cannot be up at a time.
+            if error.number == errno.EADDRINUSE:
+                raise NotYet(error.message) from error
+            raise ResourceError(f"router {router.netns!r}: {error.message}") from error
+        return True
+
+    wait_for(done, Deadline.after(_FORMER_LIMIT_S), what=f"router {router.netns!r}")
 
 
 def _link_local(mac: Mac) -> IPv6Interface:

@@ -172,6 +172,14 @@ def add_route(route: Route, index: int) -> Message:
     return Message(_NEWROUTE, _CREATE | _REPLACE, body, f"add route to {route.to}")
 
 
+class RefusedError(ResourceError):
+    """The kernel refused a message; `number` is its errno."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 class Channel:
     """A netlink socket in the network namespace that the calling thread is in now."""
 
@@ -202,7 +210,7 @@ class Channel:
         """Carry out all `messages` in order; errors whose errno is `tolerated` are none.
 
         Raises:
-            ResourceError: with the first that failed; those after it were carried out as well.
+            RefusedError: with the first that failed; those after it were carried out as well.
         """
         for chunk in _chunks(messages):
             first = self._sequence + 1
@@ -212,7 +220,8 @@ class Channel:
                 sequence, number, said = failed[0]
                 reason = f"{os.strerror(number)}{f' ({said})' if said else ''}"
                 more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-                raise ResourceError(f"cannot {chunk[sequence - first].about}: {reason}{more}")
+                about = chunk[sequence - first].about
+                raise RefusedError(f"cannot {about}: {reason}{more}", number)
 
     def links(self) -> tuple[Link, ...]:
         """Return all interfaces of the namespace."""
