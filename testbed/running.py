@@ -226,11 +226,13 @@ class Running:
         if running:
             raise ResourceError(f"the services of {min(running)!r} run: stop them first")
         plans = [tenant.plan for tenant in tenants]
+        mark_changed(self.deployment.folder, (), whole=True, why="tenants taken out")
         try:
             take_out(self.deployment, plans)
             yield
         finally:
             bring_back(self.deployment, plans)
+            mark_restored(self.deployment.folder, Changed(frozenset(), whole=True))
 
     @contextmanager
     def program(self, source: str, *arguments: object) -> Iterator[Program]:
