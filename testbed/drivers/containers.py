@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -32,9 +31,6 @@ _RECIPE_LABEL = "testbed.recipe"
 _LINK_LABEL = "testbed.link"
 # Docker goes on with a request whose sender was killed: what is under way is waited for.
 _UNDER_WAY_LIMIT_S = 60
-_FRAME_HEADER = struct.Struct(
-    ">BxxxL"
-)  # Docker Engine API, "Attach to a container": stream, length
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,8 @@ import docker
 from testbed.drivers.dockerd import explained
 from testbed.errors import ResourceError
 
-_FRAME_HEADER = struct.Struct(
-    ">BxxxL"
-)  # Docker Engine API, "Attach to a container": stream, length
+# Docker Engine API, "Attach to a container": stream, length.
+_FRAME_HEADER = struct.Struct(">BxxxL")
 
 
 @dataclass(frozen=True, slots=True)
