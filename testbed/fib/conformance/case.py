@@ -102,3 +102,21 @@ def inside(path: Path, work: Callable[[], int]) -> int:
             return error.errno or 255
 
     return in_fork(enter)
+
+
+class JailCase(Case):
+    """A test with a cgroup that is jailed in FIB 1."""
+
+    def setUp(self) -> None:
+        self.path = self.enterContext(cgroup())
+        set_policy(self.path, jail=[1])
+
+    def jailed(self, work: Callable[[], object]) -> int:
+        """Return the errno with which `work` fails in the jail, 0 when it does not."""
+
+        def run() -> int:
+            fib.thread_fib(1)
+            work()
+            return 0
+
+        return inside(self.path, run)

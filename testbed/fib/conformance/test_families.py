@@ -7,12 +7,11 @@ import contextlib
 import errno
 import functools
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from .. import api as fib
-from ..policy import set_policy
 from . import lab
-from .case import Case, cgroup, fib_socket, inside
+from .case import Case, JailCase, fib_socket
 
 MPTCP, SCTP = 262, socket.IPPROTO_SCTP
 AF_SMC = 43
@@ -73,21 +72,7 @@ class Multipath(Case):
                     self.assertEqual(client.recv(9), b"%d" % tenant)
 
 
-class JailedFamilies(Case):
-    def setUp(self) -> None:
-        self.path = self.enterContext(cgroup())
-        set_policy(self.path, jail=[1])
-
-    def jailed(self, work: Callable[[], object]) -> int:
-        """Return the errno with which `work` fails in the jail, 0 when it does not."""
-
-        def run() -> int:
-            fib.thread_fib(1)
-            work()
-            return 0
-
-        return inside(self.path, run)
-
+class JailedFamilies(JailCase):
     def test_multipath_bind_to_an_address_of_another_fib(self) -> None:
         def work(tenant: int) -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM, MPTCP) as made:

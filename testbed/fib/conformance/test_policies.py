@@ -7,12 +7,11 @@ import functools
 import os
 import socket
 import threading
-from collections.abc import Callable
 
 from .. import api as fib
 from ..policy import set_policy
 from . import lab
-from .case import Case, cgroup, fib_socket, in_thread, inside
+from .case import Case, JailCase, cgroup, fib_socket, in_thread, inside
 from .test_sockets import DGRAM, STREAM
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
@@ -60,21 +59,7 @@ class Accept(Case):
                 self.assertEqual(self.accept_from(2, listener), 0)  # control: outside
 
 
-class Jail(Case):
-    def setUp(self) -> None:
-        self.path = self.enterContext(cgroup())
-        set_policy(self.path, jail=[1])
-
-    def jailed(self, work: Callable[[], object]) -> int:
-        """Return the errno with which `work` fails in the jail, 0 when it does not."""
-
-        def run() -> int:
-            fib.thread_fib(1)
-            work()
-            return 0
-
-        return inside(self.path, run)
-
+class Jail(JailCase):
     def test_allowed_fib(self) -> None:
         def work() -> None:
             with socket.socket(FOUR, DGRAM) as made:
