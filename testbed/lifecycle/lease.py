@@ -11,7 +11,8 @@ Whoever finds its claim marks what it held as changed; the next holder restores 
 
 Fairness: a claim takes what is free, but nothing that an older claim waits for. One that waits for
 the whole deployment is overtaken by nobody; one that waits for several tenants keeps those it could
-use of the group that lacks least, so single ones that come and go cannot starve it.
+use of the group that lacks least, so single ones that come and go cannot starve it. Only who holds
+something already does not queue for more behind those that may wait for just that.
 """
 
 from __future__ import annotations
@@ -227,6 +228,8 @@ def decide(own: Claim, others: Sequence[Claim]) -> Group | None:
     """Return the group that `own` may take now, given all `others`; None while it must wait."""
     holding = [claim for claim in others if not claim.is_waiting]
     older = [claim for claim in others if claim.is_waiting and claim.number < own.number]
+    if any(claim.pid == own.pid for claim in holding):
+        older = []
     if any(claim.whole for claim in (*holding, *older)):
         return None
     if own.whole:

@@ -165,7 +165,11 @@ def test_who_waits_and_is_killed_keeps_nobody_waiting(tmp_path: Path) -> None:
 
 
 def test_waiting_for_the_whole_deployment_is_not_overtaken(tmp_path: Path) -> None:
-    with lease_tenants(tmp_path, [["a"]]), other(tmp_path, WHOLE, "restart") as waiting:
+    with (
+        other(tmp_path, [("a",)]) as holder,
+        other(tmp_path, WHOLE, "restart") as waiting,
+    ):
+        assert holder.has_it()
         with (
             pytest.raises(WaitTimeoutError, match=r"waits for the whole deployment .*restart"),
             lease_tenants(tmp_path, [["b"]], limit_s=0.2),
@@ -176,9 +180,21 @@ def test_waiting_for_the_whole_deployment_is_not_overtaken(tmp_path: Path) -> No
         assert alone.has_it()
 
 
-def test_request_for_several_is_not_starved_by_single_ones(tmp_path: Path) -> None:
+def test_who_holds_something_does_not_queue_for_more_behind_who_waits_for_that(
+    tmp_path: Path,
+) -> None:
     with (
         lease_tenants(tmp_path, [["a"]]),
+        other(tmp_path, WHOLE),
+        other(tmp_path, [("a", "b")]),
+        lease_tenants(tmp_path, [["b"]], limit_s=5) as further,
+    ):
+        assert further == ("b",)
+
+
+def test_request_for_several_is_not_starved_by_single_ones(tmp_path: Path) -> None:
+    with (
+        other(tmp_path, [("a",)]),
         other(tmp_path, [("a", "b")]) as several,
         pytest.raises(WaitTimeoutError, match="waits for a and b"),
         lease_tenants(tmp_path, [["b"]], limit_s=0.2),
@@ -190,7 +206,7 @@ def test_request_for_several_is_not_starved_by_single_ones(tmp_path: Path) -> No
 
 def test_who_waits_for_others_does_not_keep_the_rest_from_anybody(tmp_path: Path) -> None:
     with (
-        lease_tenants(tmp_path, [["a"]]),
+        other(tmp_path, [("a",)]),
         other(tmp_path, [("a", "b")]),
         lease_tenants(tmp_path, [["b"], ["c"]], limit_s=5) as free,
     ):
