@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_network
 
 from testbed.plan.fib import local_fibs
 from testbed.plan.resources import UNASSIGNED, Address, FibId, Plan, TenantPlan
 from testbed.probe.capture import Frame
+
+_GROUPS_OF_LINK = (ip_network("224.0.0.0/24"), ip_network("ff02::/16"))  # RFC 5771, RFC 4291
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,14 @@ def strays(plan: Plan, frames: Iterable[Frame]) -> tuple[Leak, ...]:
     return tuple(found)
 
 
+def _is_of_link(address: Address) -> bool:
+    """Whether `address` has a meaning on the segment alone, as what routers report to ff02::16.
+
+    A router that comes up announces which groups it listens to (RFC 3810, 5.2.14).
+    """
+    return address.is_link_local or any(address in network for network in _GROUPS_OF_LINK)
+
+
 def _packed(mac: str) -> bytes:
     return bytes.fromhex(mac.replace(":", ""))
 
@@ -89,7 +100,7 @@ def _disagreement(
 ) -> str:
     comes_from_router = frame.source_mac == router.router.uplink.mac
     server_address = frame.destination if comes_from_router else frame.source
-    if server_address is not None:
+    if server_address is not None and not _is_of_link(server_address):
         fib = fibs.get(server_address, UNASSIGNED)
         if fib != router.fib:
             return f"{server_address} belongs to FIB {fib}, the router to FIB {router.fib}"

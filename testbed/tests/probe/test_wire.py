@@ -1,4 +1,4 @@
-"""A frame that the SUT sends to another router than that of its source's FIB is a stray."""
+"""Frames at a wrong router: leaks of whatever sender, and strays, which the SUT has sent."""
 
 from ipaddress import ip_address
 from pathlib import Path
@@ -9,7 +9,7 @@ from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
 from testbed.plan.resources import DeploymentId, Plan
 from testbed.probe.capture import Frame
-from testbed.probe.wire import strays
+from testbed.probe.wire import leaks, strays
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +18,13 @@ def plan() -> Plan:
     return build_plan(topology, DeploymentId("abcdef"))
 
 
-def packet(sender: str, receiver: str, source: str) -> Frame:
+def packet(sender: str, receiver: str, source: str, destination: str = "") -> Frame:
     """Return a frame with nothing but MACs and the header up to the addresses."""
     address = ip_address(source)
+    to = ip_address(destination).packed if destination else b""
     kind, header = (b"\x08\x00", 12) if address.version == 4 else (b"\x86\xdd", 8)
     macs = bytes.fromhex((receiver + sender).replace(":", ""))
-    return Frame(0.0, macs + kind + bytes(header) + address.packed + bytes(40))
+    return Frame(0.0, macs + kind + bytes(header) + address.packed + to.ljust(40, b"\0"))
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -42,3 +43,22 @@ def test_address_of_nobody_at_a_router_is_a_stray_and_of_the_link_is_not(plan: P
     router, sut = plan.tenants[0].router.uplink.mac, plan.sut.machine.mac
     assert strays(plan, [packet(sut, router, "192.0.2.1")])
     assert not strays(plan, [packet(sut, router, "fe80::1")])
+
+
+def test_request_to_another_tenants_server_leaks_and_a_report_to_the_link_does_not(
+    plan: Plan,
+) -> None:
+    alpha, bravo = plan.tenants[:2]
+    router, sut = alpha.router.uplink.mac, plan.sut.machine.mac
+    client = "192.168.0.1"
+    own = packet(router, sut, client, str(alpha.server_addresses[0].ip))
+    others = packet(router, sut, client, str(bravo.server_addresses[0].ip))
+    nobodys = packet(router, sut, client, "224.0.1.1")
+    reports = [
+        packet(router, "33:33:00:00:00:16", "fe80::1", "ff02::16"),
+        packet(router, "01:00:5e:00:00:16", client, "224.0.0.22"),
+    ]
+    assert [leak.frame for leak in leaks(plan, [own, others, nobodys, *reports])] == [
+        others,
+        nobodys,
+    ]
