@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import closing
 
 import pytest
 
@@ -47,7 +48,13 @@ def test_tenants_leave_and_return_while_others_are_served(deployment: Running, s
     gone = {str(address.ip) for tenant in leaving for address in tenant.plan.server_addresses}
     with deployment.players(leaving) as players:
         assert all(map(served, players))
-    with deployment.players(staying) as players, load(players) as counted:
+        left_over = players[0].connect()  # and keeps its router's namespace alive
+        assert not left_over.connected(Deadline.after(LIMIT_S))
+    with (
+        closing(left_over),
+        deployment.players(staying) as players,
+        load(players) as counted,
+    ):
         counted.await_more(REPLIES)
         with deployment.without(leaving):
             left = addresses(deployment)

@@ -79,7 +79,7 @@ def make_tenants(plan: Plan, tenants: Sequence[TenantPlan], tap: str) -> None:
     Some hundred at a time: as many namespaces, each with its own channel, then all links by the
     host's channel, then each router by its own, then the aliases that say that all is done.
     """
-    _remove_remains(tenants)
+    remove_tenants(tenants)
     sysctls = _router_sysctls()
     with Channel() as host:
         tap_index = _index(host, tap)
@@ -180,14 +180,20 @@ def _has_ipv6(router: RouterPlan) -> bool:
     )
 
 
-def _remove_remains(tenants: Sequence[TenantPlan]) -> None:
-    """Remove what there is of the tenants' links and namespaces, links first, for they are needed.
+def remove_tenants(tenants: Sequence[TenantPlan]) -> None:
+    """Remove what there is of the links and namespaces of `tenants`.
 
-    A namespace's links go some time after it.
+    The uplinks of a few by themselves: a socket that still waits for an answer to its FIN keeps its
+    namespace alive for minutes, and with it a macvlan whose MAC the router's successor needs. It
+    takes ten milliseconds for each, so thousands are left to the kernel, which takes them along
+    with their namespaces.
     """
     present, spaces = _link_names(), namespace.names()
+    routers = [t.router for t in tenants if t.router.netns in spaces]
+    if len(routers) <= _AT_ONCE:
+        namespace.visit({r.netns: partial(remove_links, [r.uplink.name]) for r in routers})
     remove_links([t.network.parent for t in tenants if t.network.parent in present])
-    namespace.delete_all(t.router.netns for t in tenants if t.router.netns in spaces)
+    namespace.delete_all(router.netns for router in routers)
 
 
 def remove_links(names: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from testbed.drivers import links, namespace
+from testbed.drivers import links
 from testbed.lifecycle import daemon
 from testbed.lifecycle.deployment import Deployment
 from testbed.plan.fibstate import fib_entries
@@ -26,8 +26,7 @@ def take_out(deployment: Deployment, tenants: Sequence[TenantPlan]) -> None:
     sut.channel.run([COMMAND, "delete", *map(str, sorted(gone))], timeout_s=_LIMIT_S)
     left = tuple(tenant for tenant in plan.tenants if tenant.fib not in gone)
     daemon.ensure(replace(plan, tenants=left), sut)
-    namespace.delete_all(tenant.router.netns for tenant in tenants)
-    links.remove_links([tenant.network.parent for tenant in tenants])
+    links.remove_tenants(tenants)
 
 
 def bring_back(deployment: Deployment, tenants: Sequence[TenantPlan]) -> None:
