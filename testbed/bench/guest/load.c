@@ -1,6 +1,7 @@
 /* Serves and loads a server address per tenant: connections, requests, datagrams; times system calls.
  *
- *   load serve PORT [NAMESPACE...]   one thread for all, or one thread and listener a namespace
+ *   load serve PORT [NAMESPACE...]   one thread for all, or one thread and listener a namespace;
+ *                                    says "ready" when all listen
  *   load conn|req|udp TENANTS PORT SECONDS   from 192.168.0.1, to random tenants, one at a time
  *   load ops COUNT [DIRECT VIRTUAL]  nanoseconds of socket() with close(), of setting the thread's FIB,
  *                                    of accept() with close(), of connect() to two resolvers' addresses
@@ -15,6 +16,7 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +38,7 @@
 #define PR_FIB_SET 1
 
 static int port;
+static atomic_int deaf; /* threads that do not listen yet */
 static double set_aside; /* seconds that a batch spent on what is not to be timed */
 
 static void die(const char *what)
@@ -129,6 +132,10 @@ static void *serve(void *space)
 	epoll_ctl(loop, EPOLL_CTL_ADD, tcp, &event);
 	event.data.fd = udp;
 	epoll_ctl(loop, EPOLL_CTL_ADD, udp, &event);
+	if (atomic_fetch_sub(&deaf, 1) == 1) {
+		puts("ready");
+		fflush(stdout);
+	}
 	for (;;) {
 		count = epoll_wait(loop, events, 64, -1);
 		for (i = 0; i < count; i++) {
@@ -160,6 +167,7 @@ static int serve_all(int count, char **spaces)
 	pthread_t thread;
 	int i;
 
+	atomic_store(&deaf, count ? count : 1);
 	pthread_attr_init(&small);
 	pthread_attr_setstacksize(&small, 64 << 10);
 	for (i = 0; i < count; i++)

@@ -13,7 +13,6 @@ import ctypes
 import fcntl
 import json
 import os
-import signal
 import socket
 import struct
 import subprocess
@@ -243,7 +242,7 @@ def connect(name: str, count: int) -> None:
 
 
 def take_down(name: str, count: int) -> None:
-    """Remove a variant and wait until the kernel has."""
+    """Remove a variant and wait until the kernel has: with the lower link go all above it."""
     if name == "fib" and f" {NIC}@" in run("ip", "-o", "link"):
         run("fibctl", "detach", NIC)
         batch([f"link del {NIC}"])
@@ -257,17 +256,6 @@ def take_down(name: str, count: int) -> None:
     deadline = time.monotonic() + 60
     while f" {NIC}@" in run("ip", "-o", "link") and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.5)
-
-
-def await_threads(pid: int, count: int) -> None:
-    """Wait until the server has so many threads, and each has had the time to listen."""
-    deadline = time.monotonic() + 60
-    while len(list(Path(f"/proc/{pid}/task").iterdir())) < count:
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"the server has no {count} threads after a minute")
-        time.sleep(0.05)
-    time.sleep(0.3)
 
 
 def measure_programs(count: int, seconds: float) -> list[dict[str, Any]]:
@@ -295,10 +283,14 @@ def measure(
     prefix = [] if name == "fib" else ["nsenter", f"--net=/run/netns/{SERVER}", "--"]
     environment = {**os.environ, **({"LOAD_KEEP_DEVICE": "1"} if name == "vrf" else {})}
     listening = subprocess.Popen(
-        ["taskset", "-c", "0", *prefix, LOAD, "serve", str(PORT), *spaces], env=environment
+        ["taskset", "-c", "0", *prefix, LOAD, "serve", str(PORT), *spaces],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
-        await_threads(listening.pid, len(spaces) + 1)
+        if not listening.stdout or listening.stdout.readline() != "ready\n":
+            raise RuntimeError(f"the server of {name} ended with {listening.wait()}")
         used_kib = before_kib - available_kib()
         result: dict[str, Any] = {
             "variant": name,
@@ -314,8 +306,8 @@ def measure(
             result[kind] = json.loads(said)
         at_end()
     finally:
-        listening.send_signal(signal.SIGKILL)
-        listening.wait()
+        listening.kill()
+        listening.communicate()
     return result
 
 
