@@ -23,8 +23,8 @@ from testbed.errors import TestbedError
 from testbed.events import Event, Events, Phase
 
 DOCS = Path(__file__).parents[2] / "docs" / "bench"
-PARTS = ("wiring", "peers", "starts", "footprint", "operations", "designs", "suite")
-_INSIDE = frozenset({"starts", "footprint", "operations", "designs"})
+PARTS = ("wiring", "peers", "starts", "footprint", "operations", "designs", "scaling", "suite")
+_INSIDE = frozenset({"starts", "footprint", "operations", "designs", "scaling"})
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -23,6 +23,7 @@ from testbed.sut.protocol import Sut
 
 HERE = Path(__file__).parent
 _GUEST = "/opt/bench"
+_DESIGNS = ("fib", "rules", "vrf", "netns")  # as guest/variants.py has them
 _LONGEST_S = 3600
 
 
@@ -71,15 +72,31 @@ def _guest(
             f"{_GUEST}/variants.py": GuestFile(script),
         }
     )
-    options = {"detach": ["eth0"], "clear": 0, "seconds": scope.seconds, "rounds": []}
+    options = {
+        "detach": ["eth0"],
+        "clear": 0,
+        "seconds": scope.seconds,
+        "operation_rounds": 0,
+        "programs": 0,
+        "variants": [],
+        "counts": [],
+        "rounds": 0,
+    }
     if "operations" in parts:
         with events.step("time system calls and programs"):
             calls = {"operation_rounds": scope.operation_rounds, "programs": 100}
             yield from _run(sut, options | calls)
-    for group in scope.designs if "designs" in parts else ():
-        with events.step(f"compare designs at {group[0]} tenants, {group[1]} times"):
-            quiet = {"operation_rounds": 0, "programs": 0}
-            yield from _run(sut, options | quiet | {"clear": group[0], "rounds": [group]})
+    for count, rounds in scope.designs if "designs" in parts else ():
+        wanted = {"clear": count, "variants": _DESIGNS, "counts": [count], "rounds": rounds}
+        with events.step(f"compare designs at {count:,} tenants, {rounds} times"):
+            yield from _run(sut, options | wanted)
+    if "scaling" in parts:
+        counts, rounds = scope.scaling
+        wanted = {"variants": _DESIGNS[:1], "counts": counts, "rounds": rounds}
+        with events.step(f"load {' and '.join(f'{c:,}' for c in counts)} FIBs, {rounds} times"):
+            for found in _run(sut, options | wanted):
+                del found["variant"]
+                yield {"scaling": found.pop("tenants"), **found}
 
 
 def _compiled(folder: Path) -> bytes:

@@ -38,10 +38,18 @@ def page(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> str:
         "",
         "*fib*: the extensions, one socket and thread. *rules*: a list of `ip rule from`, one socket.",
         "*vrf*: a VRF and a macvlan a tenant, one socket with l3mdev_accept. *netns*: a namespace, a",
-        "macvlan, a listener and a thread a tenant, as VIMAGE would have it.",
+        "macvlan, a listener and a thread a tenant, as VIMAGE would have it. Time and memory at one",
+        "tenant are what it takes with all that tenants share (such as the programs), above that what",
+        "each further tenant adds.",
         *results.table(measured),
         "",
         *(f"![{q.title}]({n}.svg)" for n, q in enumerate(_PICTURED) if _picture(measured, q)),
+        "",
+        "## The extensions by number of FIBs",
+        "",
+        "In turn, in one VM, clients that go to random tenants; ratios to one FIB.",
+        "",
+        *_scaling(measured),
         "",
         "## Each extension, nanoseconds",
         "",
@@ -109,6 +117,29 @@ def _picture(measured: Sequence[dict[str, Any]], quantity: results.Quantity) -> 
 
 def _of(measured: Sequence[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [item for item in measured if kind in item and "error" not in item]
+
+
+def _scaling(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    found = _of(measured, "scaling")
+    ways = {"connections, /s": "conn", "requests on live connections, /s": "req", "UDP, /s": "udp"}
+    yield f"| FIBs | {' | '.join(ways)} |"
+    yield "|---|" + "---|" * len(ways)
+    rates = {
+        (item["scaling"], key): {
+            other["round"]: other[key]["per_s"]
+            for other in found
+            if other["scaling"] == item["scaling"]
+        }
+        for item in found
+        for key in ways.values()
+    }
+    for count in sorted({item["scaling"] for item in found}):
+        cells = []
+        for key in ways.values():
+            against = results.ratios(rates[count, key], rates.get((1, key), {}))
+            ratio = f"; **{Sum.of(against)} x**" if against and count > 1 else ""
+            cells.append(f"{Sum.of(list(rates[count, key].values()))}{ratio}")
+        yield f"| {count:,} | {' | '.join(cells)} |"
 
 
 def _operations(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -225,7 +256,7 @@ def _failures(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> I
         yield f"- The suite by workers: not in a {about['scope']} run."
     for item in measured:
         if "error" in item:
-            known = ("variant", "peer", "names", "footprint", "suite")
+            known = ("variant", "scaling", "peer", "names", "footprint", "suite")
             name = next(str(item[key]) for key in known if key in item)
             size = next(
                 (f" ({item[k]:,})" for k in ("tenants", "fibs", "workers") if k in item), ""

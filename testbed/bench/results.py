@@ -18,16 +18,21 @@ REFERENCE = "fib"
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """Something that was measured of each variant."""
+    """Something that was measured of each variant.
+
+    One that `is_shared` was measured as a whole, of which the first tenant's has all that tenants
+    share: what counts above is each further tenant's part.
+    """
 
     title: str
     of: Callable[[Measurement], float]
     unit: str
+    is_shared: bool = False
 
 
 QUANTITIES = (
-    Quantity("time to add a tenant", lambda m: m["add_s"] / m["tenants"] * 1000, "ms"),
-    Quantity("memory a tenant", lambda m: m["memory_kib"] / m["tenants"], "KiB"),
+    Quantity("time to add a tenant", lambda m: m["add_s"] * 1000, "ms", is_shared=True),
+    Quantity("memory a tenant", lambda m: m["memory_kib"], "KiB", is_shared=True),
     Quantity("connections", lambda m: m["conn"]["per_s"], "/s"),
     Quantity("connection, median", lambda m: m["conn"]["p50_us"] / 1000, "ms"),
     Quantity("connection, 99 %", lambda m: m["conn"]["p99_us"] / 1000, "ms"),
@@ -62,9 +67,20 @@ def _short(figure: float) -> str:
 
 
 def figures(
-    measured: Iterable[Measurement], quantity: Quantity, variant: str, tenants: int
+    measured: Sequence[Measurement], quantity: Quantity, variant: str, tenants: int
 ) -> dict[int, float]:
     """Return the figure of each round."""
+    found = _figures(measured, quantity, variant, tenants)
+    if not quantity.is_shared or tenants == 1:
+        return found
+    first = _figures(measured, quantity, variant, 1).values()
+    base = median(first) if first else 0
+    return {number: (figure - base) / (tenants - 1) for number, figure in found.items()}
+
+
+def _figures(
+    measured: Iterable[Measurement], quantity: Quantity, variant: str, tenants: int
+) -> dict[int, float]:
     return {
         m["round"]: quantity.of(m)
         for m in measured
@@ -124,7 +140,8 @@ def picture(measured: Sequence[Measurement], quantity: Quantity) -> str:
         name: [
             (tenants, median(list(found.values())))
             for tenants in sorted({m["tenants"] for m in measured})
-            if (found := figures(measured, quantity, name, tenants))
+            if not (quantity.is_shared and tenants == 1)
+            and (found := figures(measured, quantity, name, tenants))
             and median(list(found.values())) > 0
         ]
         for name in dict.fromkeys(m["variant"] for m in measured)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How much is measured: (tenants, rounds) of each kind."""
+    """How much is measured: (tenants, rounds) of each kind; `scaling` by several numbers of FIBs."""
 
     name: str
     designs: tuple[tuple[int, int], ...]
     wiring: tuple[tuple[int, int], ...]
+    scaling: tuple[tuple[int, ...], int]
     seconds: float
     operation_rounds: int
     start_rounds: int
@@ -21,12 +22,42 @@ class Scope:
     suite_s: float
 
 
-QUICK = Scope("quick", ((1, 1), (100, 1)), ((200, 2),), 1.5, 2, 1, 500, 10, (), 0)
+QUICK = Scope(
+    name="quick",
+    designs=((1, 1), (100, 1)),
+    wiring=((200, 2),),
+    scaling=((1, 500), 2),
+    seconds=1.5,
+    operation_rounds=2,
+    start_rounds=1,
+    fibs=500,
+    peers=10,
+    workers=(),
+    suite_s=0,
+)
 FULL = Scope(
-    *("full", ((1, 3), (100, 3), (1000, 2)), ((200, 3), (1000, 3)), 4, 5),
-    *(3, 10000, 50, (1, 2, 4, 8), 900),
+    name="full",
+    designs=((1, 3), (100, 3), (1000, 2)),
+    wiring=((200, 3), (1000, 3)),
+    scaling=((1, 10000), 2),
+    seconds=4,
+    operation_rounds=5,
+    start_rounds=3,
+    fibs=10000,
+    peers=50,
+    workers=(1, 2, 4, 8),
+    suite_s=900,
 )
 LONG = Scope(
-    *("long", ((1, 3), (100, 3), (1000, 3), (10000, 1)), ((1000, 3), (10000, 1)), 5, 8),
-    *(5, 10000, 100, (1, 2, 4, 8), 3600),
+    name="long",
+    designs=((1, 3), (100, 3), (1000, 3), (10000, 1)),
+    wiring=((1000, 3), (10000, 1)),
+    scaling=((1, 10000), 4),
+    seconds=5,
+    operation_rounds=8,
+    start_rounds=5,
+    fibs=10000,
+    peers=100,
+    workers=(1, 2, 4, 8),
+    suite_s=3600,
 )

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,13 @@ def leg_mac(tenant: int) -> str:
 
 def available_kib() -> int:
     """Return the memory that is free or can be freed, once the kernel has freed what went before."""
-    last = 0
-    for _ in range(20):
+    last, unchanged = 0, 0
+    for _ in range(30):
         Path("/proc/sys/vm/drop_caches").write_text("3")
         rows = Path("/proc/meminfo").read_text().splitlines()
         found = int(next(row for row in rows if row.startswith("MemAvailable")).split()[1])
-        if abs(found - last) < 128:
+        unchanged = unchanged + 1 if abs(found - last) < 128 else 0
+        if unchanged == 2:
             break
         last = found
         time.sleep(0.4)
@@ -346,17 +348,17 @@ def main(options: dict[str, Any]) -> None:
     if options["programs"]:
         for found in measure_programs(options["programs"], options["seconds"]):
             print(json.dumps(found), flush=True)
-    for count, rounds in options["rounds"]:
-        for number in range(rounds):
-            names = list(VARIANTS)
-            for name in names[number % 4 :] + names[: number % 4]:
-                try:
-                    found = {"round": number, **measure(name, count, options["seconds"])}
-                except Exception as error:  # noqa: BLE001 - told, and the others go on
-                    found = {"variant": name, "tenants": count, "error": str(error)}
-                finally:
-                    take_down(name, count)
-                print(json.dumps(found), flush=True)
+    for number in range(options["rounds"]):
+        names = options["variants"]
+        turn = number % (len(names) or 1)
+        for name, count in product([*names[turn:], *names[:turn]], options["counts"]):
+            try:
+                found = {"round": number, **measure(name, count, options["seconds"])}
+            except Exception as error:  # noqa: BLE001 - told, and the others go on
+                found = {"variant": name, "tenants": count, "error": str(error)}
+            finally:
+                take_down(name, count)
+            print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":
