@@ -1,8 +1,12 @@
-"""The verb `events`: what was done to a deployment, and what is being done."""
+"""The verb `events`: what was done to a deployment, and what is being done.
+
+Following ends with the deployment, or with whoever reads what is told.
+"""
 
 from __future__ import annotations
 
 import json
+import select
 import sys
 import time
 from collections.abc import Iterator
@@ -39,6 +43,7 @@ def _coming(path: Path, position: int) -> Iterator[str]:
     while path.parent.exists():
 
         def appended(start: int = position) -> bytes:
+            _require_reader()
             if not path.parent.exists():
                 return b"\n"
             size = path.stat().st_size if path.exists() else 0
@@ -58,6 +63,14 @@ def _coming(path: Path, position: int) -> Iterator[str]:
         if data != b"\n":
             yield from data.decode(errors="replace").splitlines()
         position += len(data)
+
+
+def _require_reader() -> None:
+    """Leave when nobody reads our output any more, as after `| head`: else an event would tell us."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)  # told of its reader's end only
+    if any(seen & select.POLLERR for _, seen in poll.poll(0)):
+        raise BrokenPipeError
 
 
 def _print(line: str, *, as_json: bool) -> None:

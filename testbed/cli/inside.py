@@ -71,6 +71,8 @@ def _argv(deployment: Deployment, target: str, command: list[str]) -> list[str]:
 
 def _container(plan: Plan, target: str) -> str:
     tenant_name, _, role = target.partition(":")
+    if tenant_name == "sut":
+        raise InputError([Problem(target, "the SUT has no parts", "say: sut")])
     tenant = tenant_called(plan, tenant_name)
     roles = [container.role for container in tenant.containers]
     if role not in roles:

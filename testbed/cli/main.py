@@ -16,9 +16,13 @@ from testbed.cli.telling import show_cursor, tell, tell_error
 from testbed.cli.verbs import app
 from testbed.errors import ExitCode, InputError, TestbedError
 
+_CHANGING = ("up", "down", "clean", "replay")
+"""Verbs of which an interruption may leave something half done."""
+
 
 def main() -> NoReturn:
     """Run the command line and exit with a documented code."""
+    _open_closed_streams()
     # At once, from wherever we are: waiting for threads at work could take minutes.
     signal.signal(signal.SIGINT, lambda *_: _leave_interrupted())
     is_after_colon = mend_colons(os.environ)
@@ -26,24 +30,51 @@ def main() -> NoReturn:
         # Not "standalone": that would turn Ctrl-C into exit code 1 and hide our own errors.
         with after_colon() if is_after_colon else nullcontext():
             code = app(standalone_mode=False)
+        sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         _leave_interrupted()
     except TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "testbed"
-        tell_error(error.format_message(), f"see: {command} --help")
+        if sys.argv[1:]:
+            tell_error(error.format_message(), f"see: {command} --help")
+        else:
+            tell(error.format_message())  # the help
         sys.exit(ExitCode.BAD_INPUT)
     except BrokenPipeError:
-        os._exit(ExitCode.DONE)  # `testbed status | head`: the reader has seen enough
+        _leave_unread()
+    except SystemExit as left:
+        if isinstance(left.__context__, BrokenPipeError):  # typer and rich make 1 of it
+            _leave_unread()
+        raise
     except (TestbedError, BaseExceptionGroup, OSError) as error:
         sys.exit(_report(error))
     sys.exit(code if isinstance(code, int) else ExitCode.DONE)
 
 
+def _open_closed_streams() -> None:
+    """Open what our caller has closed of the standard streams: else the next file opened is one."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, mode))
+
+
+def _leave_unread() -> NoReturn:
+    """Leave as done: the reader of `testbed status | head` has seen enough."""
+    os._exit(ExitCode.DONE)  # what is still to be written can go nowhere
+
+
 def _leave_interrupted() -> NoReturn:
     """Leave at once, threads and all: the next `up` or `down` repairs any state."""
     show_cursor()
-    tell_error("interrupted", "go on with `testbed up`, or remove everything with `testbed down`")
+    if sys.argv[1:2] and sys.argv[1] in _CHANGING:
+        tell_error(
+            "interrupted", "go on with `testbed up`, or remove everything with `testbed down`"
+        )
     sys.stderr.flush()
     os._exit(ExitCode.INTERRUPTED)
 
@@ -65,11 +96,14 @@ def _report_one(error: BaseException) -> ExitCode:
         _leave_interrupted()
     if isinstance(error, InputError):
         for problem in error.problems:
-            tell_error(f"{problem.where}: {problem.what}", problem.hint)
+            tell_error(f"{problem.where or repr('')}: {problem.what}", problem.hint)
         return error.exit_code
     if isinstance(error, TestbedError):
         tell_error(error.message, error.hint)
         return error.exit_code
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        tell_error(_words(error), "run it with sudo")
+        return ExitCode.ENVIRONMENT
     if isinstance(error, OSError):
         tell_error(_words(error), "testbed doctor looks at what this host lacks")
         return ExitCode.FAILED

@@ -7,8 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.table import Table
-
+from testbed.cli.tables import print_rows
 from testbed.cli.telling import console
 from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
@@ -19,6 +18,7 @@ from testbed.plan.resources import TenantPlan
 SCHEMA = "testbed.plan/1"
 _EXAMPLE_ID = "aaaaaa"
 _MOST_ROWS = 64
+_TITLES = ("tenant", "FIB", "network", "server addresses", "next hop", "containers")
 
 
 def print_plan(topology: Path, *, as_json: bool) -> None:
@@ -27,23 +27,22 @@ def print_plan(topology: Path, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"schema": SCHEMA, **plan_view(made)}, indent=2) + "\n")
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("tenant", "FIB", "network", "server addresses", "next hop", "containers"):
-        table.add_column(title, overflow="fold")
-    for tenant in _shown(made.tenants):
-        table.add_row(
-            tenant.name,
-            str(tenant.fib),
-            "\n".join(str(subnet) for subnet in tenant.network.subnets),
-            "\n".join(str(address.ip) for address in tenant.server_addresses),
-            "\n".join(str(address.ip) for address in tenant.router.uplink.addresses),
-            "\n".join(f"{c.role} {c.addresses[0].ip}" for c in tenant.containers),
-        )
     out = console()
-    out.print(table)
+    print_rows(out, _TITLES, [_row(tenant) for tenant in _shown(made.tenants)])
     left_out = len(made.tenants) - len(_shown(made.tenants))
     if left_out:
         out.print(f"and {left_out:,} tenants between them (--format json has all)")
+
+
+def _row(tenant: TenantPlan) -> tuple[str, ...]:
+    return (
+        tenant.name,
+        str(tenant.fib),
+        "\n".join(str(subnet) for subnet in tenant.network.subnets),
+        "\n".join(str(address.ip) for address in tenant.server_addresses),
+        "\n".join(str(address.ip) for address in tenant.router.uplink.addresses),
+        "\n".join(f"{c.role} {c.addresses[0].ip}" for c in tenant.containers),
+    )
 
 
 def _shown(tenants: Sequence[TenantPlan]) -> Sequence[TenantPlan]:

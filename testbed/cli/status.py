@@ -17,13 +17,14 @@ from testbed.lifecycle.store import Record, Store, state_root
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from testbed.lifecycle.check import Verdict
     from testbed.lifecycle.status import Status, TenantStatus
 
 _MOST_ROWS = 40
 _MOST_DRIFT = 20
+_TITLES = ("tenant", "server addresses", "FIB", "services", "health")
+_LOGIN = "login end to end"
 
 
 def print_status(name: str, *, as_json: bool) -> bool:
@@ -97,12 +98,15 @@ def print_tenants(
     out: Console, tenants: Sequence[TenantStatus], verdicts: dict[str, Verdict]
 ) -> None:
     """Print all tenants; of very many those that are unwell or run services, and a sum."""
+    from testbed.cli.tables import print_rows
+
     shown = tenants
     if len(tenants) > _MOST_ROWS:
         unwell = [tenant for tenant in tenants if not tenant.ok]
         running = [tenant for tenant in tenants if tenant.ok and not tenant.idle]
         shown = (*unwell[:_MOST_ROWS], *running[:_MOST_ROWS])[:_MOST_ROWS]
-    out.print(_table(shown, verdicts))
+    titles = (*_TITLES, _LOGIN) if verdicts else _TITLES
+    print_rows(out, titles, [_row(tenant, verdicts) for tenant in shown], wraps_last=True)
     if len(shown) < len(tenants):
         idle = sum(tenant.idle and tenant.ok for tenant in tenants)
         bad = sum(not tenant.ok for tenant in tenants)
@@ -114,25 +118,19 @@ def print_tenants(
         )
 
 
-def _table(tenants: Sequence[TenantStatus], verdicts: dict[str, Verdict]) -> Table:
+def _row(tenant: TenantStatus, verdicts: dict[str, Verdict]) -> list[str]:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=None, pad_edge=False)
-    for title in ("tenant", "server addresses", "FIB", "services", "health"):
-        table.add_column(title, overflow="fold")
-    if verdicts:
-        table.add_column("login end to end", overflow="fold")
-    for tenant in tenants:
-        services = " ".join(f"{service.role}" for service in tenant.services)
-        row = [tenant.name, "\n".join(tenant.server_addresses), str(tenant.fib), services]
-        row.append(_health(tenant))
-        verdict = verdicts.get(tenant.name)
-        if verdict:
-            colour = "green" if verdict.ok else "red"
-            row.append(f"[{colour}]{escape(verdict.detail)}[/{colour}]")
-        table.add_row(*row)
-    return table
+    services = " ".join(f"{service.role}" for service in tenant.services)
+    row = [tenant.name, "\n".join(tenant.server_addresses), str(tenant.fib), services]
+    row.append(_health(tenant))
+    verdict = verdicts.get(tenant.name)
+    if verdict:
+        colour = "green" if verdict.ok else "red"
+        row.append(f"[{colour}]{escape(verdict.detail)}[/{colour}]")
+    elif verdicts:
+        row.append("")
+    return row
 
 
 def _health(tenant: TenantStatus) -> str:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.live import Live
@@ -22,6 +23,8 @@ from testbed.events import Event, Events, Phase
 from testbed.lifecycle.history import fields_of
 from testbed.lifecycle.store import cache_root
 
+_OTHER_LINES = 4  # of the terminal: those below the steps at work, and some of what has ended
+
 
 @contextmanager
 def shown_events(progress: Progress) -> Iterator[Events]:
@@ -34,11 +37,17 @@ def shown_events(progress: Progress) -> Iterator[Events]:
     elif progress is Progress.PLAIN or not console.is_terminal:
         yield Events([lambda event: _print_line(console, event)])
     else:
-        pace = Pace(cache_root(), " ".join(sys.argv[1:2]))
+        pace = Pace(cache_root(), _what(sys.argv))
         board = _Board(console, pace)
         with Live(board, console=console, refresh_per_second=10, transient=True):
             yield Events([board.show])
         pace.keep()
+
+
+def _what(argv: list[str]) -> str:
+    """Return what takes as long each time: the verb, and the topology if one is named."""
+    files = (Path(word).name for word in argv[2:] if word.endswith((".yaml", ".yml")))
+    return " ".join([*argv[1:2], *files])
 
 
 def _print_json(event: Event) -> None:
@@ -90,10 +99,14 @@ class _Board:
         board = Table.grid(padding=(0, 1))
         with self._lock:
             working = list(self._working.items())
-        for (step, tenant), (spinner, began_s) in working:
+        shown = max(1, self._console.height - _OTHER_LINES)
+        for (step, tenant), (spinner, began_s) in working[:shown]:
             subject = f"{step}: {tenant}" if tenant else step
             took = self._pace.of_step(step, time.monotonic() - began_s)
             board.add_row(spinner, escape(subject), f"[dim]{took}[/dim]")
-        if working:
-            board.add_row("", f"[dim]{self._pace.of_all()}[/dim]", "")
+        if len(working) > shown:
+            board.add_row("", f"[dim]and {len(working) - shown} more[/dim]", "")
+        left = self._pace.of_all()
+        if working and left:
+            board.add_row("", f"[dim]{left}[/dim]", "")
         return board

@@ -128,7 +128,7 @@ def _memory(plan: Plan) -> Line:
         sum(size for size, _ in parts),
         _available_mib(),
         "MiB",
-        ", ".join(f"{size:,} {name}" for size, name in parts if size),
+        ", ".join(f"{name} {size:,}" for size, name in parts if size),
         "end something large, or give the topology fewer tenants or `services_start: lease`",
     )
 
@@ -142,7 +142,7 @@ def _guest_memory(plan: Plan) -> Iterator[Line]:
             GUEST_MIB + fibs_mib,
             machine.memory_mib,
             "MiB",
-            f"{GUEST_MIB} system, {fibs_mib:,} for {len(plan.sut.fibs):,} FIBs",
+            f"system {GUEST_MIB}, {len(plan.sut.fibs):,} FIBs {fibs_mib:,}",
             f"say `sut: {{memory_mib: {_rounded(GUEST_MIB + fibs_mib)}}}` in the topology",
         )
 

@@ -102,9 +102,29 @@ def _docker(_state: Path, _cache: Path) -> Iterator[Finding]:
     yield Finding("Docker daemon", bool(version), seen, mend, is_advice=True)
 
 
+def _folders(state: Path, cache: Path) -> Iterator[Finding]:
+    for path, variable in ((state, "TESTBED_STATE"), (cache, "TESTBED_CACHE")):
+        existing = _existing(path)
+        if not existing.is_dir():
+            seen = f"{existing} is no folder"
+        elif not os.access(existing, os.W_OK | os.X_OK):  # false for root too if it is read-only
+            seen = f"{existing} cannot be written to"
+        else:
+            seen = ""
+        mend = f"point {variable} at a folder of your own, or at one to be made"
+        yield Finding(f"folder {path}", not seen, seen or "can be written to", mend)
+
+
+def _existing(path: Path) -> Path:
+    """Return `path`, or of its parents the nearest that is there; a link that leads nowhere is."""
+    return next(p for p in (path, *path.parents) if p.is_symlink() or p.exists())
+
+
 def _disk(state: Path, cache: Path) -> Iterator[Finding]:
     for path, variable in ((state, "TESTBED_STATE"), (cache, "TESTBED_CACHE")):
-        existing = next(p for p in (path, *path.parents) if p.exists())
+        existing = _existing(path)
+        if not existing.is_dir():
+            continue
         free_mib = shutil.disk_usage(existing).free >> 20
         seen = f"{free_mib} MiB free of the {_DISK_MIB} needed"
         mend = f"free some space there, or point {variable} at a roomier disk"
@@ -136,6 +156,7 @@ _CHECKS: tuple[Callable[[Path, Path], Iterator[Finding]], ...] = (
     _link_kinds,
     _shield,
     _docker,
+    _folders,
     _disk,
     _memory,
     _limits,

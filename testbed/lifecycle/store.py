@@ -116,10 +116,15 @@ class Store:
         """Refuse a folder of records that somebody else may have put things in.
 
         Raises:
-            PreflightError: when it is another user's, or others may write to it.
+            PreflightError: when it is no folder, another user's, or others may write to it.
         """
         if not self.root.exists():
             return
+        if not self.root.is_dir():
+            raise PreflightError(
+                f"deployments are recorded in {self.root}, which is no folder",
+                hint="point TESTBED_STATE at a folder of your own, or at one to be made",
+            )
         if not os.access(self.root, os.R_OK | os.X_OK):
             message = f"deployments are recorded in {self.root}, which only its owner may read"
             raise PreflightError(message, hint="run it with sudo")

@@ -22,7 +22,7 @@ programs: [output.md](output.md). Errors say what is wrong, where, and below tha
 | 1 | something failed, or is unwell |
 | 2 | bad input; nothing was made |
 | 3 | the host or the SUT lacks something: `testbed doctor` says what |
-| 130 | interrupted by Ctrl-C; the next `up` or `down` goes on |
+| 130 | interrupted by Ctrl-C; what `up` or `down` had begun, the next one goes on with |
 
 Completion for your shell: `testbed --install-completion`.
 """

@@ -244,3 +244,34 @@ def test_state_folder_that_others_write_to_is_refused(run: Run, tmp_path: Path) 
         code, _, error = run(verb)
         assert code == 3
         assert "where others may write" in error
+
+
+def test_state_that_is_no_folder_is_refused(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("")
+    for verb in ("status", "up", "down"):
+        code, _, error = run(verb)
+        assert code == 3
+        assert "is no folder\n    point TESTBED_STATE" in error
+
+
+@pytest.mark.parametrize("variable", ["TESTBED_STATE", "TESTBED_CACHE"])
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_folder_that_cannot_be_made_is_told_before_anything_is(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    make: Callable[[Path], object],
+) -> None:
+    make(tmp_path / "x")
+    monkeypatch.setenv(variable, str(tmp_path / "x" / "y"))
+    code, _, error = run("up", str(TOPOLOGIES / "bare.yaml"))
+    assert code == 3
+    assert f"folder {tmp_path}/x/y: {tmp_path}/x is no folder" in error
+    assert f"point {variable} at a folder" in error
+
+
+def test_no_verb_is_answered_by_the_help(run: Run) -> None:
+    code, output, error = run()
+    assert (code, output) == (2, "")
+    assert error.startswith("Usage: testbed")
