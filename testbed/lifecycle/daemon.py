@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from pathlib import PurePosixPath
 
 import docker
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import containers
 from testbed.errors import TestbedError
-from testbed.plan.daemon import KEYTABS, daemon_config, keytab_path
+from testbed.lifecycle import certificates
+from testbed.lifecycle.deployment import Deployment
+from testbed.plan.daemon import authority_path, daemon_config, keytab_path
 from testbed.plan.resources import Plan, Role, TenantPlan
 from testbed.plan.services import KEYTAB
 from testbed.sut.channel import GuestFile
@@ -56,21 +59,28 @@ def ensure(plan: Plan, sut: Sut) -> None:
     start(sut, hashlib.sha256(config).hexdigest(), tenants=len(plan.tenants))
 
 
-def give_keys(client: docker.DockerClient, tenants: Iterable[TenantPlan], sut: Sut) -> None:
-    """Give the daemon the keys that the tenants' KDCs have made for it; it reads them at each use.
+def give_keys(
+    client: docker.DockerClient, deployment: Deployment, tenants: Collection[TenantPlan]
+) -> None:
+    """Give the daemon what it knows the tenants' servers by; it reads that at each use.
 
-    Apart from `ensure`, since the daemon takes longer to start than the KDCs.
+    The keys that KDCs have made for it, and the certificates of the authorities of directories. Apart
+    from `ensure`, since the daemon takes longer to start than the KDCs.
     """
-    keytabs = {
-        keytab_path(tenant): GuestFile(
-            containers.read_file(client, tenant.container(Role.KDC).name, KEYTAB), 0o600
-        )
+    files = {
+        keytab_path(tenant): containers.read_file(client, tenant.container(Role.KDC).name, KEYTAB)
         for tenant in tenants
         if tenant.realm
+    } | {
+        authority_path(tenant): certificates.authority(deployment.folder, tenant).certificate
+        for tenant in tenants
+        if tenant.directory and tenant.directory.tls
     }
-    if keytabs:
-        sut.channel.put(keytabs)
-        sut.channel.run(["chown", "-R", "tenantd:", KEYTABS])
+    if files:
+        channel = deployment.sut().channel
+        channel.put({path: GuestFile(content, 0o600) for path, content in files.items()})
+        folders = sorted({str(PurePosixPath(path).parent) for path in files})
+        channel.run(["chown", "-R", "tenantd:", *folders])
 
 
 def start(sut: Sut, config_hash: str, *defects: str, tenants: int = 0) -> None:

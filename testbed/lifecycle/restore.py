@@ -74,6 +74,6 @@ def _make_anew(client: docker.DockerClient, deployment: Deployment, tenant: Tena
     links.make_tenants(plan, (tenant,), deployment.uplink)
     if had or not plan.starts_on_lease:
         tags = images.ensure_images(client, cache_root(), Events())
-        ensure_tenant(client, plan, tenant, tags, Events())
+        ensure_tenant(client, deployment, tenant, tags, Events())
         if not deployment.gaps():
-            daemon.give_keys(client, (tenant,), deployment.sut())
+            daemon.give_keys(client, deployment, (tenant,))

@@ -222,7 +222,9 @@ def _drift_of_resources(
     yield from drift.of_names("networks", planned, containers.networks(client, plan.deployment))
     tags = images.current_tags(client)
     recipes = {
-        container.name: recipe_of(tenant, container, tags, links.link_number(tenant)).digest()
+        container.name: recipe_of(
+            deployment, tenant, container, tags, links.link_number(tenant)
+        ).digest()
         for tenant, container in plan.containers()
         if container.name in there and tenant.name not in unwired
     }

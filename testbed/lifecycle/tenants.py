@@ -12,7 +12,9 @@ from testbed.drivers import containers, execution, links
 from testbed.drivers.containers import Recipe
 from testbed.errors import TestbedError
 from testbed.events import Events
-from testbed.plan.resources import ContainerPlan, Plan, Role, TenantPlan
+from testbed.lifecycle import certificates
+from testbed.lifecycle.deployment import Deployment
+from testbed.plan.resources import ContainerPlan, Role, TenantPlan
 from testbed.plan.services import (
     CAPABILITIES,
     SYSCTLS,
@@ -28,7 +30,7 @@ _ANSWER_LIMIT_S = 10
 
 def ensure_tenant(
     client: docker.DockerClient,
-    plan: Plan,
+    deployment: Deployment,
     tenant: TenantPlan,
     images: Mapping[Role, str],
     events: Events,
@@ -40,12 +42,13 @@ def ensure_tenant(
     With `roles` only those containers. A client shows its health by asking its DNS: without that
     it has to run, no more.
     """
+    plan = deployment.plan
     wanted = [c for c in tenant.containers if not roles or c.role in roles]
     link = links.link_number(tenant)
     containers.ensure_network(client, plan, tenant, link)
 
     def ensure(container: ContainerPlan) -> bool:
-        recipe = recipe_of(tenant, container, images, link)
+        recipe = recipe_of(deployment, tenant, container, images, link)
         return containers.ensure_container(client, plan, tenant, container, recipe)
 
     made = {container.name: ensure(container) for container in wanted}
@@ -63,12 +66,19 @@ def ensure_tenant(
 
 
 def recipe_of(
-    tenant: TenantPlan, container: ContainerPlan, images: Mapping[Role, str], link: int
+    deployment: Deployment,
+    tenant: TenantPlan,
+    container: ContainerPlan,
+    images: Mapping[Role, str],
+    link: int,
 ) -> Recipe:
     """Return what `container` is made of, on the tenant link of number `link`."""
     return Recipe(
         image=images[container.role],
-        files=service_files(tenant, container),
+        files=(
+            *service_files(tenant, container),
+            *certificates.files(deployment.folder, tenant, container),
+        ),
         host=_host_options(tenant, container),
         link=link,
     )

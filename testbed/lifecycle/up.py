@@ -147,7 +147,7 @@ def _converge(deployment: Deployment, events: Events) -> None:
         services = pool.submit(_start_services, deployment, client, built, rewired, events)
         _first_error(client, built, machine, services)
     if not deployment.gaps():
-        daemon.give_keys(client.result(), services.result(), sut)
+        daemon.give_keys(client.result(), deployment, services.result())
 
 
 def _check_budget(deployment: Deployment, events: Events) -> None:
@@ -217,7 +217,7 @@ def _start_services(
 
     def ensure(tenant: TenantPlan) -> None:
         with events.step("start services", tenant=tenant.name):
-            ensure_tenant(docker_client, plan, tenant, tags, events)
+            ensure_tenant(docker_client, deployment, tenant, tags, events)
 
     with ThreadPoolExecutor(_TENANTS_AT_ONCE, thread_name_prefix="tenant") as pool:
         _first_error(*[pool.submit(ensure, tenant) for tenant in wanted])

@@ -99,19 +99,18 @@ def _start(
     roles: Collection[Role],
     events: Events,
 ) -> None:
-    plan = deployment.plan
     tags = images.ensure_images(client, cache_root(), Events())
 
     def start(tenant: TenantPlan) -> None:
         links.unhost_client(tenant)  # a scenario that was killed may have played it
-        ensure_tenant(client, plan, tenant, tags, Events(), roles=roles)
+        ensure_tenant(client, deployment, tenant, tags, Events(), roles=roles)
 
     with events.step(f"start services of {_counted(cold)}"):
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="warm") as pool:
             for _ in pool.map(start, cold):
                 pass
-        if not deployment.gaps() and (not roles or Role.KDC in roles):
-            daemon.give_keys(client, cold, deployment.sut())
+        if not deployment.gaps() and (not roles or {Role.LDAP, Role.KDC}.intersection(roles)):
+            daemon.give_keys(client, deployment, cold)
 
 
 def _idle(

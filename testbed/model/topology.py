@@ -10,7 +10,15 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+)
 
 from testbed.model.fields import (
     BaseDn,
@@ -97,6 +105,8 @@ class Ldap(_Service):
 
     base_dn: BaseDn | None = None
     """The directory's base, such as `dc=alpha,dc=test`."""
+    tls: StrictBool = False
+    """Whether passwords go to it over TLS (StartTLS) alone, checked by an authority of the tenant's own."""
 
 
 class Kdc(_Service):

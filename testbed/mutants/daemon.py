@@ -6,6 +6,7 @@ from testbed.mutants.mutant import Mutant, Patch
 
 _LOGIN = "authentication/test_login.py"
 _REACH = "routing/test_reach.py"
+_TLS = "authentication/test_tls.py"
 
 DAEMON = (
     Mutant(
@@ -57,6 +58,42 @@ DAEMON = (
                 "            fib = self._seen\n",
             ),
         ),
+    ),
+    Mutant(
+        "tls-falls-back",
+        "a directory that knows no TLS is told the password in clear",
+        (f"{_TLS}::test_directory_that_does_not_prove_itself_is_told_nothing",),
+        (
+            Patch(
+                "services/ldap_login.py",
+                "        connection.unbind_s()\n"
+                '        raise _NoTlsError(f"TLS: {_explained(error)}") from error\n',
+                "        del error\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "tls-trusts-the-first",
+        "the authority of the first tenant that logged in vouches for every directory",
+        (f"{_TLS}::test_password_goes_over_tls_alone",),
+        (
+            Patch(
+                "services/ldap_login.py",
+                "ldap.OPT_X_TLS_CACERTFILE, str(authority))",
+                'ldap.OPT_X_TLS_CACERTFILE, _trusted.setdefault("", str(authority)))',
+            ),
+            Patch(
+                "services/ldap_login.py",
+                "class _NoTlsError(Exception):",
+                "_trusted: dict[str, str] = {}\n\n\nclass _NoTlsError(Exception):",
+            ),
+        ),
+    ),
+    Mutant(
+        "tls-unchecked",
+        "whatever certificate a directory shows is believed",
+        (f"{_TLS}::test_directory_that_does_not_prove_itself_is_told_nothing",),
+        (Patch("services/ldap_login.py", "ldap.OPT_X_TLS_DEMAND", "ldap.OPT_X_TLS_NEVER"),),
     ),
     Mutant(
         "resolver-remembers",

@@ -293,6 +293,7 @@ def _build_directory(seat: _Seat) -> DirectoryPlan | None:
         address=seat.roles[Role.LDAP][0].ip,
         base_dn=base_dn,
         admin=Secret("admin", password),
+        tls=ldap.tls,
     )
 
 

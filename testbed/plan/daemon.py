@@ -9,6 +9,7 @@ from testbed.plan.resources import DirectoryPlan, Plan, RealmPlan, TenantPlan
 
 VERSION = 1
 KEYTABS = "/etc/tenantd/keytabs"
+AUTHORITIES = "/etc/tenantd/authorities"
 _LDAP_PORT = 389
 
 
@@ -25,6 +26,11 @@ def daemon_config(plan: Plan) -> str:
 def keytab_path(tenant: TenantPlan) -> str:
     """Return where in the SUT the keytab of the tenant's service lies."""
     return f"{KEYTABS}/{tenant.fib}.keytab"
+
+
+def authority_path(tenant: TenantPlan) -> str:
+    """Return where in the SUT the certificate of the tenant's own authority lies."""
+    return f"{AUTHORITIES}/{tenant.fib}.pem"
 
 
 def _tenant(tenant: TenantPlan) -> dict[str, Any]:
@@ -45,6 +51,7 @@ def _ldap(tenant: TenantPlan, directory: DirectoryPlan) -> dict[str, Any]:
         "port": _LDAP_PORT,
         "base_dn": directory.base_dn,
         "user_dn": f"uid={{user}},ou=people,{directory.base_dn}",
+        "authority": authority_path(tenant) if directory.tls else None,
     }
 
 

@@ -127,12 +127,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class DirectoryPlan:
-    """A tenant's LDAP directory; users live at uid=NAME,ou=people,BASE_DN, the admin at cn=NAME,BASE_DN."""
+    """A tenant's LDAP directory; users live at uid=NAME,ou=people,BASE_DN, the admin at cn=NAME,BASE_DN.
+
+    `tls`: it has a certificate of the tenant's own authority, and the daemon asks it over TLS alone.
+    """
 
     host: str
     address: Address
     base_dn: str
     admin: Secret
+    tls: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ SYSCTLS: Mapping[str, str] = MappingProxyType({"net.ipv4.ip_unprivileged_port_st
 """Of every container: servers are not root and yet listen on 53, 88 and 389."""
 
 _ETC = "/etc/testbed"
+_AUTHORITY = f"{_ETC}/authority.pem"
 _HEALTH_PASSWORD = f"{_ETC}/health.password"
 _HEALTH_KEYTAB = "/var/lib/testbed/health.keytab"
 _HEALTH_PRINCIPAL = "testbed/health"
@@ -74,6 +75,14 @@ class FileSpec:
     mode: int
     uid: int
     gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Certified:
+    """A certificate with its private key, both in PEM."""
+
+    certificate: bytes
+    key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,21 @@ def service_files(tenant: TenantPlan, container: ContainerPlan) -> tuple[FileSpe
         Role.KDC: _kdc_files,
     }[container.role](tenant)
     return tuple(sorted(files, key=lambda file: file.path))
+
+
+def tls_files(authority: bytes, own: Certified | None) -> tuple[FileSpec, ...]:
+    """Return what a container needs for TLS beside its `service_files`: keys are no part of a plan.
+
+    The certificate of the `authority` that it trusts, and what it shows of itself if it is a server.
+    """
+    trusted = _root_file(_AUTHORITY, authority)
+    if own is None:
+        return (trusted,)
+    return (
+        trusted,
+        _service_file(f"{_ETC}/server.pem", own.certificate),
+        _service_file(f"{_ETC}/server.key", own.key),
+    )
 
 
 def files_archive(files: tuple[FileSpec, ...]) -> bytes:
@@ -308,9 +332,17 @@ def _hashed(tenant: TenantPlan, secret: Secret) -> str:
     return f"{{SSHA}}{base64.b64encode(digest + salt).decode()}"
 
 
+def ldap_program(directory: DirectoryPlan, name: str) -> tuple[str, ...]:
+    """Return the beginning of a command line of OpenLDAP's: over TLS or not at all, if so planned."""
+    if not directory.tls:
+        return (name, "-x")
+    return ("env", f"LDAPTLS_CACERT={_AUTHORITY}", name, "-x", "-ZZ")
+
+
 def _ldap_question(directory: DirectoryPlan, endpoint: str) -> Question:
     argv = (
-        *("ldapsearch", "-x", "-LLL", "-o", "nettimeout=1", "-H", f"ldap://{endpoint}"),
+        *ldap_program(directory, "ldapsearch"),
+        *("-LLL", "-o", "nettimeout=1", "-H", f"ldap://{endpoint}"),
         *("-D", admin_dn(directory), "-y", _HEALTH_PASSWORD),
         *("-s", "base", "-b", _people_dn(directory), "1.1"),
     )

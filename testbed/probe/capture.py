@@ -105,6 +105,15 @@ class Frame:
         """TCP flags, empty for other protocols."""
         return str(self.packet["TCP"].flags) if "TCP" in self.packet else ""
 
+    @property
+    def payload(self) -> bytes:
+        """What a TCP segment or UDP datagram carries."""
+        for layer in ("TCP", "UDP"):
+            if layer in self.packet:
+                inner = self.packet[layer].payload
+                return b"" if inner.name == "Padding" else bytes(inner)
+        return b""
+
     def has(self, data: bytes) -> bool:
         """Whether `data` stands anywhere in the frame."""
         return data in self.raw

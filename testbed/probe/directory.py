@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from testbed.plan.resources import DirectoryPlan
-from testbed.plan.services import user_dn
+from testbed.plan.services import ldap_program, user_dn
 from testbed.probe.inside import Client
 from testbed.probe.journal import is_password, right_or_wrong
 
@@ -21,10 +21,11 @@ class Bind:
 
 
 def bind(client: Client, directory: DirectoryPlan, user: str, password: str) -> Bind:
-    """Bind to the directory as `user` and ask it who we are. The password goes by stdin."""
-    shell = 'umask 077; f=$(mktemp); trap "rm -f $f" EXIT; cat >"$f"; ldapwhoami -y "$f" "$@"'
-    server = ("-x", "-o", "nettimeout=2", "-H", f"ldap://{directory.host}")
-    argv = (*server, "-D", user_dn(directory, user))
+    """Bind to the directory as `user` and ask it who we are, over TLS if so planned. The password goes by stdin."""
+    shell = 'umask 077; f=$(mktemp); trap "rm -f $f" EXIT; cat >"$f"; "$@" -y "$f"'
+    program = ldap_program(directory, "ldapwhoami")
+    server = ("-o", "nettimeout=2", "-H", f"ldap://{directory.host}")
+    argv = (*program, *server, "-D", user_dn(directory, user))
     is_right = is_password(client.tenant, user, password)
     with client.asks(f"bind to {directory.host} as {user}, {right_or_wrong(is_right)}") as entry:
         answer = client.run(("sh", "-c", shell, "sh", *argv), stdin=password.encode())

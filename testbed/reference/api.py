@@ -50,7 +50,8 @@ def _entry(name: str, value: Any) -> Iterator[str]:
     elif inspect.ismodule(value):
         yield f"{_first(inspect.getdoc(value))}\n"
         for member, function in vars(value).items():
-            is_own = getattr(function, "__module__", "") == value.__name__
+            home = getattr(function, "__module__", "")
+            is_own = f"{home}.".startswith(f"{value.__name__}.")
             if is_own and inspect.isfunction(function) and not member.startswith("_"):
                 yield f"- `{member}{_signature(function)}`: {_first(inspect.getdoc(function))}"
     else:  # a NewType or an alias

@@ -42,12 +42,16 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LdapConfig:
-    """A tenant's directory. `user_dn` holds `{user}` once, where the escaped name goes."""
+    """A tenant's directory. `user_dn` holds `{user}` once, where the escaped name goes.
+
+    With an `authority`, a file in PEM, it must prove its name by TLS before it is told any password.
+    """
 
     host: str
     port: int
     base_dn: str
     user_dn: str
+    authority: Path | None = None
 
     @property
     def uri(self) -> str:
@@ -252,12 +256,16 @@ def _tenant(reader: _Reader) -> Tenant:
 
 
 def _ldap(reader: _Reader) -> LdapConfig:
+    authority = reader.optional_text("authority")
     config = LdapConfig(
         host=reader.text("host", _HOST),
         port=reader.number("port", _PORTS, _LDAP_PORT),
         base_dn=reader.text("base_dn"),
         user_dn=reader.text("user_dn"),
+        authority=Path(authority) if authority else None,
     )
+    if config.authority and not config.authority.is_absolute():
+        reader.complain("authority", "must be an absolute path")
     if config.user_dn and config.user_dn.count("{user}") != 1:
         reader.complain("user_dn", "must contain '{user}' exactly once")
     # Two tenants' settings mixed up would otherwise show only as refused logins.

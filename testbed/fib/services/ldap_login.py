@@ -4,6 +4,10 @@ Every login has a connection of its own, opened by libldap in the calling thread
 the look-up of the host that libldap makes for itself is in that FIB too. libldap (2.5) holds no lock
 of the process while it resolves or waits, so a tenant's dead DNS or directory stops only the
 thread that asks it.
+
+Where the tenant has an authority, the password goes over TLS (StartTLS, RFC 4511, 4.14) to a server
+whose name that authority vouches for, or nowhere. Whom libldap trusts is set for each connection, in
+a TLS context of its own: its options for the process are never touched.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from .config import LdapConfig
@@ -47,7 +52,6 @@ class LdapLogin:
 
     def login(self, config: LdapConfig, user: str, password: str) -> Outcome:
         """Bind as `user` and ask the directory who we are then."""
-        import ldap  # noqa: PLC0415
         import ldap.dn  # noqa: PLC0415
 
         if not user:
@@ -55,13 +59,18 @@ class LdapLogin:
         if not password and not self._allow_empty_password:
             return refused("empty password: an unauthenticated bind is not a login")
         user_dn = config.user_dn.replace("{user}", ldap.dn.escape_dn_chars(user))
+        return self._ask(config, user_dn, password)
+
+    def _ask(self, config: LdapConfig, user_dn: str, password: str) -> Outcome:
+        import ldap  # noqa: PLC0415
+
         uri = config.uri
         try:
             if self._reuse_connection:
                 with self._shared_lock:
-                    self._shared = self._shared or self._connection(uri)
+                    self._shared = self._shared or self._connection(config)
                     return self._bind(self._shared, user_dn, password)
-            connection = self._connection(uri)
+            connection = self._connection(config)
             try:
                 return self._bind(connection, user_dn, password)
             finally:
@@ -74,13 +83,15 @@ class LdapLogin:
             ldap.UNAVAILABLE,
         ) as error:
             return failed(f"{uri}: {_explained(error)}", is_unavailable=True)
+        except _NoTlsError as error:
+            return failed(f"{uri}: {error}", is_unavailable=True)
         except ldap.LDAPError as error:
             return failed(f"{uri}: {_explained(error)}")
 
-    def _connection(self, uri: str) -> Any:
+    def _connection(self, config: LdapConfig) -> Any:
         import ldap  # noqa: PLC0415
 
-        connection = ldap.initialize(uri)
+        connection = ldap.initialize(config.uri)
         connection.set_option(ldap.OPT_PROTOCOL_VERSION, ldap.VERSION3)
         # A referral would send the user's password to a server of the directory's choice.
         connection.set_option(ldap.OPT_REFERRALS, ldap.OPT_OFF)
@@ -88,6 +99,8 @@ class LdapLogin:
         connection.set_option(ldap.OPT_NETWORK_TIMEOUT, self._timeout_s)
         connection.set_option(ldap.OPT_TIMEOUT, self._timeout_s)
         connection.timeout = self._timeout_s
+        if config.authority is not None:
+            _start_tls(connection, config.authority)
         return connection
 
     def _bind(self, connection: Any, user_dn: str, password: str) -> Outcome:
@@ -126,6 +139,28 @@ class LdapLogin:
             return None
 
 
+class _NoTlsError(Exception):
+    """The server did not prove itself by TLS: it is told nothing."""
+
+
+def _start_tls(connection: Any, authority: Path) -> None:
+    """Open `connection` and secure it, trusting `authority` alone."""
+    import ldap  # noqa: PLC0415
+
+    try:
+        connection.set_option(ldap.OPT_X_TLS_CACERTFILE, str(authority))
+        connection.set_option(ldap.OPT_X_TLS_REQUIRE_CERT, ldap.OPT_X_TLS_DEMAND)
+        # Read the above into a context of this connection's own, else the process's is used.
+        connection.set_option(ldap.OPT_X_TLS_NEWCTX, 0)
+    except ValueError as error:  # how python-ldap says that libldap refused an option
+        raise _NoTlsError(f"TLS with authority {str(authority)!r} cannot be set up") from error
+    try:
+        connection.start_tls_s()
+    except ldap.LDAPError as error:
+        connection.unbind_s()
+        raise _NoTlsError(f"TLS: {_explained(error)}") from error
+
+
 def _is_same_dn(identity: str, user_dn: str) -> bool:
     import ldap.dn  # noqa: PLC0415
 
@@ -146,4 +181,6 @@ def _explained(error: Exception) -> str:
     details = error.args[0] if error.args and isinstance(error.args[0], dict) else {}
     text = str(details.get("desc") or type(error).__name__)
     info = details.get("info")
-    return f"{text} ({info})" if info and info != text else text
+    # What GnuTLS has no number for, which is every certificate that was not accepted.
+    is_telling = info and info not in {text, "(unknown error code)"}
+    return f"{text} ({info})" if is_telling else text

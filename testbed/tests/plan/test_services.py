@@ -86,6 +86,7 @@ TENANT = TenantPlan(
         address=ip_address("192.168.0.89"),
         base_dn="dc=alpha,dc=test",
         admin=Secret("admin", "directory-secret"),
+        tls=False,
     ),
     realm=RealmPlan(
         host="kdc.alpha.test",
@@ -122,6 +123,22 @@ def test_rendered_files_are_as_reviewed(role: Role, golden: Golden) -> None:
 def test_client_of_a_tenant_without_services_has_no_server_to_ask(golden: Golden) -> None:
     bare = dataclasses.replace(TENANT, resolvers=(), directory=None, realm=None, users=())
     golden(GOLDEN / "bare-client.txt", _shown(_files(Role.CLIENT, bare)))
+
+
+@pytest.mark.parametrize("role", [Role.CLIENT, Role.LDAP])
+def test_tls_is_configured_where_the_directory_has_it(role: Role) -> None:
+    assert TENANT.directory is not None
+    secured = dataclasses.replace(TENANT, directory=dataclasses.replace(TENANT.directory, tls=True))
+    path = {Role.CLIENT: "/etc/ldap/ldap.conf", Role.LDAP: "/etc/testbed/slapd.conf"}[role]
+    added = _files(role, secured)[path].content.splitlines()
+    for line in _files(role)[path].content.splitlines():
+        added.remove(line)
+    settings = {line.split()[0].decode() for line in added if line and not line.startswith(b"#")}
+    own = {"TLSCertificateFile", "TLSCertificateKeyFile"}
+    assert settings == (own if role is Role.LDAP else {"TLS_CACERT"})
+    if role is Role.LDAP:
+        assert "-ZZ" in service_question(secured, secured.container(role)).argv
+        assert "-ZZ" not in service_question(TENANT, TENANT.container(role)).argv
 
 
 @ROLES

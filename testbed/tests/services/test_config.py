@@ -75,6 +75,18 @@ def test_the_name_to_resolve_is_the_auth_servers_unless_given() -> None:
     assert names == ["ldap.alpha.test", "kdc.bravo.test", "www.carol.test"]
 
 
+def test_an_authority_is_a_file_or_none() -> None:
+    told = ldap_tenant()["ldap"]
+    for authority, expected in ((None, None), ("/a.pem", Path("/a.pem"))):
+        ldap = (
+            parse_config(text(ldap_tenant(ldap={**told, "authority": authority}))).tenants[1].ldap
+        )
+        assert ldap is not None
+        assert ldap.authority == expected
+    relative = text(ldap_tenant(ldap={**told, "authority": "a.pem"}))
+    assert problems(relative) == ("tenants[0].ldap.authority: must be an absolute path",)
+
+
 def test_a_directory_may_be_given_by_address() -> None:
     uris = []
     for host in ("192.168.0.89", "fd00:c0a8::59"):
