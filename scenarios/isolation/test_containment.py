@@ -9,12 +9,14 @@ place reach the tenant's own server.
 from __future__ import annotations
 
 import fcntl
+import json
 import secrets
 import socket
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -230,3 +232,32 @@ def test_container_sees_nothing_of_the_host(role: Role, tenant: Tenant) -> None:
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert fields["NoNewPrivs"] == "1"
     assert fields["Seccomp"] == "2"
+
+
+@pytest.mark.exclusive
+@pytest.mark.tenants(1)
+def test_management_network_leads_nowhere(deployment: Running, tenant: Tenant) -> None:
+    """Root in the SUT gives itself routes by the gateway and name server that QEMU plays there."""
+    word, run = secrets.token_hex(8), deployment.sut.channel.run
+    (own,) = json.loads(run(["ip", "-json", "-4", "address", "show", "mgmt"]).stdout)[0][
+        "addr_info"
+    ]
+    network = ip_network(f"{own['local']}/{own['prefixlen']}", strict=False)
+    gateway, name_server = str(network[2]), str(network[3])  # QEMU's choice
+    send = sender_at("sut", deployment, tenant)
+    with listening() as listener:
+        for address in (gateway, name_server):
+            send(address, listener.port, word)
+        for address in host_addresses():
+            route = [f"{address}/32", "via", gateway, "dev", "mgmt"]
+            run(["ip", "route", "add", *route])
+            try:
+                assert "dev mgmt" in run(["ip", "route", "get", address]).stdout
+                send(address, listener.port, word)
+            finally:
+                run(["ip", "route", "del", *route])
+        assert listener.heard() == []
+        # The gateway, which would be the host's loopback, is there.
+        assert " 0% packet loss" in run(["ping", "-c", "1", "-W", "3", gateway]).stdout
+        send_from_here("127.0.0.1", listener.port, word)
+        assert set(listener.heard()) == {word.encode()}

@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from testbed.cli.completing import after_colon, mend_colons
-from testbed.cli.telling import show_cursor, tell, tell_error
+from testbed.cli.telling import tell, tell_error, tell_interrupted
 from testbed.cli.verbs import app
 from testbed.errors import ExitCode, InputError, TestbedError
 
@@ -70,12 +70,11 @@ def _leave_unread() -> NoReturn:
 
 def _leave_interrupted() -> NoReturn:
     """Leave at once, threads and all: the next `up` or `down` repairs any state."""
-    show_cursor()
-    if sys.argv[1:2] and sys.argv[1] in _CHANGING:
-        tell_error(
-            "interrupted", "go on with `testbed up`, or remove everything with `testbed down`"
-        )
-    sys.stderr.flush()
+    is_changing = sys.argv[1:2] and sys.argv[1] in _CHANGING
+    tell_interrupted(
+        "interrupted" if is_changing else "",
+        "go on with `testbed up`, or remove everything with `testbed down`",
+    )
     os._exit(ExitCode.INTERRUPTED)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,9 +19,7 @@ _WIDTH_OF_PIPES = 160
 
 def tell_error(message: str, hint: str = "") -> None:
     """Print one error, and below it what to do."""
-    lead = f"{_RED}error:{_PLAIN}" if _has_colours() else "error:"
-    below = "".join(f"    {line.strip()}\n" for line in hint.splitlines())
-    sys.stderr.write(f"{lead} {message}\n{below}")
+    sys.stderr.write(_error(message, hint))
 
 
 def tell(line: str) -> None:
@@ -28,10 +27,23 @@ def tell(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
-def show_cursor() -> None:
-    """Bring the cursor back that a live display has hidden."""
-    if sys.stderr.isatty():
-        sys.stderr.write(_SHOW_CURSOR)
+def tell_interrupted(message: str, hint: str) -> None:
+    """Print an error, if there is a message, from a signal handler.
+
+    Past all buffers, one of which may just be written to, and past a live display, whose steps stay
+    to be seen; its cursor is shown again.
+    """
+    text = _error(message, hint) if message else ""
+    if os.isatty(2):
+        text = f"{_SHOW_CURSOR}\n{text}"
+    with suppress(OSError):  # nobody is left to be told
+        os.write(2, text.encode())
+
+
+def _error(message: str, hint: str) -> str:
+    lead = f"{_RED}error:{_PLAIN}" if _has_colours() else "error:"
+    below = "".join(f"    {line.strip()}\n" for line in hint.splitlines())
+    return f"{lead} {message}\n{below}"
 
 
 def console() -> Console:
@@ -51,4 +63,4 @@ def steps() -> Console:
 
 
 def _has_colours() -> bool:
-    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    return os.isatty(2) and not os.environ.get("NO_COLOR")
