@@ -107,8 +107,8 @@ SOCKETS = (
         (
             Patch(
                 "bpf/bind.bpf.c",
-                "	if (fib != mark && bpf_setsockopt(",
-                "	if (fib != mark && mark && bpf_setsockopt(",
+                "	if (fib != mark && !borrow(",
+                "	if (fib != mark && mark && !borrow(",
             ),
         ),
     ),
@@ -119,8 +119,8 @@ SOCKETS = (
         (
             Patch(
                 "bpf/sockopt.bpf.c",
-                "	if (is_bound(sk))\n		return EISCONN;\n	if (!may_use",
-                "	if (!may_use",
+                "	if (is_bound(sk))\n		return fib == sk->mark ? 0 : EISCONN;\n",
+                "",
             ),
         ),
     ),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Opt-in: accept() also sets the FIB of the accepting thread, so that an unmodified daemon that
  * forks for each connection does everything for it in its FIB. By cgroup (fibctl policy) or by
- * listener (SO_FIB_ACCEPT); otherwise the thread's FIB is left alone (row 23).
+ * listener (SO_FIB_ACCEPT); otherwise the thread's FIB is left alone (row 23). A worker of io_uring that
+ * accepts serves whoever comes next: its own is left alone, too (row 56).
  */
 #include "accepting.h"
 #include "home.h"
@@ -14,7 +15,8 @@ int BPF_PROG(fib_accept, struct sock *listener, int flags, int *error, bool kern
 {
 	__u32 *opted;
 
-	if (!accepted || kern || !sock_is_home(accepted))
+	if (!accepted || kern || (bpf_get_current_task_btf()->flags & PF_IO_WORKER) ||
+	    !sock_is_home(accepted))
 		return 0;
 	opted = bpf_sk_storage_get(&fib_accepting, listener, NULL, 0);
 	if ((opted && *opted) || (current_policy() & FIB_ACCEPT_SETS_THREAD))

@@ -2,14 +2,15 @@
 /* bind.
  *
  * To an address (row 20): a socket without a FIB takes the address's, one of another FIB is refused
- * as if the address did not exist. A raw socket does not pass the cgroup hooks: it is refused at the
- * LSM hook; unmarked it is routed by its source address.
+ * as if the address did not exist. Raw and ping sockets do not pass the cgroup hooks: they are refused
+ * at the LSM hook; unmarked they are routed by their source address.
  *
  * To any address (rows 16 to 18): a socket of FIB k is bound to the FIB's preferred address, so that
  * the kernel itself gives it that FIB's traffic and leaves the rest to a wildcard socket. The kernel
  * would take both for a conflict (P6) unless both have SO_REUSEPORT and one user: the hook sets it,
  * and keeps count of who holds a port, so that two sockets of one FIB still conflict as they should.
  */
+#include "borrowed.h"
 #include "held.h"
 #include "home.h"
 #include "socket.h"
@@ -54,7 +55,7 @@ static __always_inline int bind_to_address(struct bpf_sock_addr *context, __u32 
 	bpf_sk_storage_delete(&fib_held, context->sk); /* of a bind that failed before */
 	if (!judge(address, &fib))
 		return refuse(EADDRNOTAVAIL);
-	if (fib != mark && bpf_setsockopt(context, SOL_SOCKET, SO_MARK, &fib, sizeof(fib)))
+	if (fib != mark && !borrow(context, fib))
 		return refuse(EADDRNOTAVAIL);
 	return 1;
 }
@@ -98,9 +99,11 @@ static __always_inline int share_port(struct bpf_sock_addr *context, __u32 fib, 
 	int on = 1;
 
 	bpf_sk_storage_delete(&fib_held, context->sk);
-	if (!key.port)
-		return 1; /* the kernel will choose a free one */
-	if (is_taken(&key, held.kind == FIB_SHARED))
+	/* The kernel will choose a port that is free: of TCP one that nobody has (inet_csk_find_open_port),
+	 * of UDP also one of a socket with SO_REUSEPORT (udp_lib_lport_inuse): left as it is. */
+	if (!key.port && key.protocol != IPPROTO_TCP)
+		return 1;
+	if (key.port && is_taken(&key, held.kind == FIB_SHARED))
 		return refuse(EADDRINUSE);
 	stored = bpf_sk_storage_get(&fib_held, context->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!stored)
@@ -127,7 +130,7 @@ int fib_bind4(struct bpf_sock_addr *context)
 
 	if (!context->sk || !context_is_home(context))
 		return 1;
-	if (!socket_fib(context, &fib))
+	if (!give_back(context) || !socket_fib(context, &fib))
 		return refuse(EADDRNOTAVAIL);
 	fib_map_ipv4(&address, context->user_ip4);
 	if (!is_any(&address))
@@ -173,7 +176,7 @@ int fib_bind6(struct bpf_sock_addr *context)
 
 	if (!context->sk || !context_is_home(context))
 		return 1;
-	if (!socket_fib(context, &fib))
+	if (!give_back(context) || !socket_fib(context, &fib))
 		return refuse(EADDRNOTAVAIL);
 	user_ipv6(context, &address);
 	if (!is_any(&address))
@@ -206,6 +209,8 @@ static __always_inline int hold(struct bpf_sock *sk)
 
 	if (!held)
 		return 1;
+	if (!held->key.port)
+		held->key.port = (__u16)sk->src_port;
 	holders = bpf_map_lookup_elem(&fib_listeners, &held->key);
 	if (!holders) {
 		bpf_map_update_elem(&fib_listeners, &held->key, &first, BPF_NOEXIST);
@@ -250,6 +255,14 @@ int fib_release(struct bpf_sock *sk)
 	return 1;
 }
 
+/* Raw and ping sockets have a bind of their own, which calls no cgroup hook (inet_bind). */
+static __always_inline bool is_raw(const struct sock *sk)
+{
+	return sk->sk_type == SOCK_RAW ||
+	       (sk->sk_type == SOCK_DGRAM && (sk->sk_protocol == IPPROTO_ICMP ||
+					      sk->sk_protocol == IPPROTO_ICMPV6));
+}
+
 SEC("lsm/socket_bind")
 int BPF_PROG(fib_bind_raw, struct socket *sock, void *sockaddr, int size)
 {
@@ -259,7 +272,7 @@ int BPF_PROG(fib_bind_raw, struct socket *sock, void *sockaddr, int size)
 	__u16 family;
 	__u32 fib;
 
-	if (!sk || sk->sk_type != SOCK_RAW || size < 8 ||
+	if (!sk || !is_raw(sk) || size < 8 ||
 	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) ||
 	    bpf_probe_read_kernel(&family, sizeof(family), sockaddr))
 		return 0;

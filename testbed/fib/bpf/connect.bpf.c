@@ -2,6 +2,7 @@
 /* connect and sendmsg of a socket whose FIB has no address of the destination's family (row 24):
  * there is nothing it could send from, and nothing may be borrowed from another FIB.
  */
+#include "borrowed.h"
 #include "home.h"
 #include "socket.h"
 
@@ -40,6 +41,8 @@ static __always_inline int judge_ipv6(struct bpf_sock_addr *context)
 SEC("cgroup/connect4")
 int fib_connect4(struct bpf_sock_addr *context)
 {
+	if (context->sk && !give_back(context))
+		return refuse(EADDRNOTAVAIL);
 	return judge_ipv4(context);
 }
 
@@ -52,6 +55,8 @@ int fib_sendmsg4(struct bpf_sock_addr *context)
 SEC("cgroup/connect6")
 int fib_connect6(struct bpf_sock_addr *context)
 {
+	if (context->sk && !give_back(context))
+		return refuse(EADDRNOTAVAIL);
 	return judge_ipv6(context);
 }
 

@@ -55,8 +55,10 @@ int fib_hear(struct __sk_buff *skb)
 	if (!skb->mark && is_from_elsewhere(skb))
 		return drop(FIB_DROP_INTERFACE);
 	if (sk->mark) {
-		/* Unmarked packets come from this system's FIB 0; a raw socket would hear them all. */
-		if (skb->mark == sk->mark || (!skb->mark && sk->type != SOCK_RAW))
+		/* Unmarked ones are this system's own FIB 0's, of which a raw socket would hear all; or
+		 * they came in for a group, the link or another network: FIB 0's alone (row 51). */
+		if (skb->mark == sk->mark ||
+		    (!skb->mark && skb->ifindex == LOOPBACK && sk->type != SOCK_RAW))
 			return PASS;
 		return DROP;
 	}

@@ -26,6 +26,7 @@ struct nsproxy {
 };
 
 struct task_struct {
+	unsigned int flags;
 	int pid;
 	struct nsproxy *nsproxy;
 	struct task_struct *group_leader;
@@ -45,6 +46,7 @@ struct sock {
 	struct sock_common __sk_common;
 	__u32 sk_mark;
 	__u16 sk_type;
+	__u16 sk_protocol;
 };
 
 struct inet_sock {
@@ -66,7 +68,8 @@ struct socket {
 
 #pragma clang attribute pop
 
-/* From the kernel's socket.h, errno.h, in.h, if_ether.h: user-space headers clash with libbpf's. */
+/* From the kernel's sched.h, socket.h, errno.h, in.h, if_ether.h: user-space headers clash with libbpf's. */
+#define PF_IO_WORKER 0x10
 #define AF_INET 2
 #define AF_INET6 10
 #define AF_UNIX 1

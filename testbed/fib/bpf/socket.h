@@ -57,4 +57,29 @@ static __always_inline void user_ipv6(const struct bpf_sock_addr *context,
 	address->words[3] = opaque(context->user_ip6[3]);
 }
 
+static __always_inline void local_address(const struct bpf_sock *sk, struct fib_address *address)
+{
+	__u32 ipv4 = opaque(sk->src_ip4);
+
+	if (sk->family == AF_INET) {
+		fib_map_ipv4(address, ipv4);
+		return;
+	}
+	address->words[0] = opaque(sk->src_ip6[0]);
+	address->words[1] = opaque(sk->src_ip6[1]);
+	address->words[2] = opaque(sk->src_ip6[2]);
+	address->words[3] = opaque(sk->src_ip6[3]);
+}
+
+/* A raw socket's "port" is its protocol: only an address tells whether it is bound. */
+static __always_inline bool is_bound(const struct bpf_sock *sk)
+{
+	struct fib_address address;
+
+	if (sk->type != SOCK_RAW && sk->src_port)
+		return true;
+	local_address(sk, &address);
+	return address.words[3] || address.words[0] || address.words[1];
+}
+
 #endif

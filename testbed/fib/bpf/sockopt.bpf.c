@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* SOL_FIB: the FIB of one socket, set and read without the capability that SO_MARK needs. */
 #include "accepting.h"
+#include "borrowed.h"
 #include "home.h"
 #include "only.h"
 #include "policy.h"
@@ -22,39 +23,13 @@ static __always_inline bool has_fib(const struct bpf_sock *sk)
 	return sk->family == AF_INET || sk->family == AF_INET6;
 }
 
-static __always_inline void local_address(const struct bpf_sock *sk, struct fib_address *address)
-{
-	__u32 ipv4 = opaque(sk->src_ip4);
-
-	if (sk->family == AF_INET) {
-		fib_map_ipv4(address, ipv4);
-		return;
-	}
-	address->words[0] = opaque(sk->src_ip6[0]);
-	address->words[1] = opaque(sk->src_ip6[1]);
-	address->words[2] = opaque(sk->src_ip6[2]);
-	address->words[3] = opaque(sk->src_ip6[3]);
-}
-
-/* A raw socket's "port" is its protocol: only an address tells whether it is bound. */
-static __always_inline bool is_bound(const struct bpf_sock *sk)
-{
-	struct fib_address address;
-
-	if (sk->type != SOCK_RAW && sk->src_port)
-		return true;
-	local_address(sk, &address);
-	return address.words[3] || address.words[0] || address.words[1];
-}
-
 static __always_inline int set_fib(struct bpf_sock *sk, __u32 fib)
 {
-	if (fib == sk->mark)
-		return 0;
 	if (is_bound(sk))
-		return EISCONN;
-	if (!may_use(fib))
+		return fib == sk->mark ? 0 : EISCONN;
+	if (fib != sk->mark && !may_use(fib))
 		return EPERM;
+	bpf_sk_storage_delete(&fib_borrowed, sk); /* from here on it is its own */
 	return bpf_setsockopt(sk, SOL_SOCKET, SO_MARK, &fib, sizeof(fib)) ? EINVAL : 0;
 }
 
@@ -140,7 +115,7 @@ int fib_getsockopt(struct bpf_sockopt *context)
 	if (!config || context->optlen < (int)sizeof(*value) ||
 	    (void *)(value + 1) > context->optval_end)
 		return refuse(EINVAL);
-	fib = sk->mark;
+	fib = is_borrowed(sk) ? 0 : sk->mark;
 	if (!fib) {
 		local_address(sk, &address);
 		fib_of_own(config, &address, &fib);

@@ -1,4 +1,4 @@
-"""Rows 25, 38 and 48 to 51, pitfalls P8, P25 to P28 and P34: what the network itself says and asks."""
+"""Rows 25, 38 and 48 to 50, pitfalls P8, P26 to P28 and P34: what the network itself says and asks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from ..entries import Address
 from ..netlink import Rtnetlink
 from . import lab, packet
 from .case import Case, fib_socket
-from .test_guards import SO_BINDTODEVICE
 from .test_sockets import DGRAM, STREAM, wildcard
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
@@ -27,7 +26,6 @@ SO_DONTROUTE = 5
 IP_MTU, IPV6_MTU = 14, 24
 BACKLOG = 4
 SMALL, FULL = 1280, 1500
-GROUP = {FOUR: "224.0.0.251", SIX: "ff02::fb"}
 ROUTER_ADVERTISEMENT, NEIGHBOUR_SOLICITATION = 134, 135
 
 
@@ -139,47 +137,6 @@ class Routes(Case):
             made.setsockopt(socket.SOL_SOCKET, SO_DONTROUTE, 1)
             with self.refused(errno.ENETUNREACH):
                 made.connect((lab.CLIENT[FOUR], 9))
-
-
-class Groups(Case):
-    def test_row_51_and_p25_a_fib_sends_to_no_group(self) -> None:
-        targets = ((FOUR, GROUP[FOUR]), (FOUR, "255.255.255.255"), (SIX, GROUP[SIX]))
-        for family, target in targets:
-            for bound in (False, True):
-                with self.subTest(target=target, bound=bound), contextlib.ExitStack() as stack:
-                    captures = [stack.enter_context(lab.Capture(t)) for t in lab.TENANTS]
-                    made = stack.enter_context(fib_socket(1, family, DGRAM))
-                    made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-                    if bound:
-                        made.setsockopt(socket.SOL_SOCKET, SO_BINDTODEVICE, lab.NIC.encode())
-                    scope = (0, socket.if_nametoindex(lab.NIC)) if family == SIX else ()
-                    with contextlib.suppress(OSError):
-                        made.sendto(b"group", (target, 9, *scope))
-                    time.sleep(lab.QUIET_S)
-                    for capture in captures:
-                        self.assertFalse([p for p in capture.packets() if b"group" in p])
-
-    def test_row_51_and_p25_a_group_is_heard_by_fib_0(self) -> None:
-        index = socket.if_nametoindex(lab.NIC)
-        for family in self.families():
-            with (
-                self.subTest(family=family),
-                wildcard(family, DGRAM) as everyone,
-                fib_socket(1, family, DGRAM) as own,
-            ):
-                own.bind(("", 5000))
-                own.settimeout(lab.QUIET_S)
-                if family == FOUR:
-                    member = socket.inet_aton(GROUP[FOUR]) + struct.pack("=4xi", index)
-                    everyone.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-                else:
-                    member = socket.inet_pton(SIX, GROUP[SIX]) + struct.pack("=i", index)
-                    everyone.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, member)
-                frame = packet.udp(lab.CLIENT[family], GROUP[family], (40000, 5000), b"g")
-                lab.send_frame(1, frame)
-                self.assertEqual(everyone.recv(9), b"g")
-                with self.assertRaises(TimeoutError):
-                    own.recv(9)
 
 
 @contextlib.contextmanager
@@ -314,15 +271,9 @@ class Starvation(Case):
             for number in range(600):
                 port, host = 1024 + number, 2 + number % 250
                 source = f"192.168.0.{host}"
-                segment = struct.pack("!HHIIBBHHH", port, 5000, number, 0, 0x50, 2, 1024, 0, 0)
-                pseudo = (
-                    socket.inet_aton(source)
-                    + socket.inet_aton(lab.server(1, FOUR))
-                    + struct.pack("!HH", 6, len(segment))
-                )
-                total = struct.pack("!H", packet.checksum(pseudo + segment))
-                segment = segment[:16] + total + segment[18:]
-                lab.send_frame(1, packet.ip(source, lab.server(1, FOUR), 6, segment))
+                target = lab.server(1, FOUR)
+                syn = packet.tcp(source, target, (port, 5000), packet.SYN, (number,))
+                lab.send_frame(1, syn)
             start = time.monotonic()
             with lab.tenant_socket(2, FOUR, STREAM) as client:
                 client.connect((lab.server(2, FOUR), 5000))

@@ -1,0 +1,53 @@
+"""Rows 21, 23 and 56: sockets that io_uring makes, accepts and uses."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+
+from .. import programs
+from . import lab
+from .case import Case
+from .test_sockets import STREAM
+
+FOUR = socket.AF_INET
+PORT = 5850
+
+
+def uring(*arguments: str) -> subprocess.Popen[str]:
+    """Start fib-uring."""
+    argv = [str(programs.directory() / "fib-uring"), *arguments]
+    return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+class Rings(Case):
+    def fibs(self, running: subprocess.Popen[str]) -> list[int]:
+        printed, _ = running.communicate("go on\n")
+        self.assertEqual(running.returncode, 0)
+        return [int(line) for line in printed.split()]
+
+    def test_row_56_socket_made_by_the_thread_itself(self) -> None:
+        self.assertEqual(self.fibs(uring("socket", "inline")), [2, 3])
+
+    def test_row_56_workers_and_pollers_keep_the_fib_of_their_creator(self) -> None:
+        """Also when the thread that they work for has gone to another FIB."""
+        for by in ("worker", "poller"):
+            with self.subTest(by=by):
+                self.assertEqual(self.fibs(uring("socket", by)), [2, 2])
+
+    def accepted(self, by: str) -> list[int]:
+        """Let a connection of each tenant be accepted by a ring; return what fib-uring prints then."""
+        running = uring("accept", by, str(PORT), str(len(lab.TENANTS)))
+        self.assertEqual(running.stdout and running.stdout.readline(), "listening\n")
+        with contextlib.ExitStack() as stack:
+            for tenant in lab.TENANTS:
+                client = stack.enter_context(lab.tenant_socket(tenant, FOUR, STREAM))
+                client.connect((lab.server(tenant, FOUR), PORT))
+            return self.fibs(running)
+
+    def test_row_21_and_row_56_accepted_by_a_ring(self) -> None:
+        """By a worker with SO_FIB_ACCEPT, too: it leaves thread and worker alone."""
+        for by in ("inline", "worker"):
+            with self.subTest(by=by):
+                self.assertEqual(self.accepted(by), [*lab.TENANTS, 2, 2])
