@@ -15,6 +15,8 @@ _GLOBAL: Final = {
     "ipv6/fwmark_reflect": "1",
     # The drop counter of a peer is shared by all tenants' peers of that number (P10).
     "ipv4/ipfrag_max_dist": "0",
+    # A client whose network swallows Fast Open would turn it off for all tenants' (P17).
+    "ipv4/tcp_fastopen_blackhole_timeout_sec": "0",
     # Neighbour entries count per host (P28).
     "ipv4/neigh/default/gc_thresh3": "65536",
     "ipv4/neigh/default/gc_thresh2": "32768",

@@ -1,8 +1,8 @@
 """What the specification demands, and where each part of it is shown: pure data.
 
 `ROWS` and `PITFALLS` name every row and pitfall. One that no test of this suite is named after is
-shown by another's tests (`SAME_AS`), by a scenario or unit test (`ELSEWHERE`), or not at all
-(`NOT_COVERED`, with the reason). A unit test keeps these complete and free of what has been done.
+shown by another's tests (`SAME_AS`) or by a scenario or unit test (`ELSEWHERE`). A unit test keeps
+these complete and free of what has been done.
 """
 
 from __future__ import annotations
@@ -128,13 +128,6 @@ ELSEWHERE: Final[dict[str, str]] = {
 }
 """Shown by a scenario or unit test of the project: its file."""
 
-NOT_COVERED: Final = {
-    "P12": "no behaviour to show: a side channel at most",
-    "P17": "optional: client-side Fast Open is off unless a program asks for it",
-    "P32": "a matter of topologies: server addresses are outside tenants' networks",
-}
-"""Neither here nor elsewhere, and why."""
-
 
 @dataclass(frozen=True, slots=True)
 class Gap:
@@ -169,6 +162,15 @@ GAPS: Final = (
         "none: a mark is no part of bind conflicts in any version",
     ),
     Gap(
+        "18",
+        "a FIB's UDP socket has no room beside a wildcard one whose port the kernel has chosen",
+        "net/ipv4/udp.c, udp_lib_lport_inuse: with SO_REUSEPORT, which leaves the room, it would choose "
+        "a port of another such socket",
+        "TCP has it; UDP services have ports that their programs name, and there is room there",
+        "none",
+        "test_row_18_beside_a_wildcard_udp_socket_on_a_chosen_port",
+    ),
+    Gap(
         "36, P11",
         "the ICMP rate limit is shared by peers of one address",
         "net/ipv4/icmp.c, icmpv4_xrlim_allow",
@@ -184,6 +186,16 @@ GAPS: Final = (
         "right where a process serves one FIB; all other resolvers are right in all threads",
         "none",
         "test_helper_threads_of_getaddrinfo_a_serve_one_fib",
+    ),
+    Gap(
+        "P19",
+        "UDP sockets that are not bound share the ports to choose from among all FIBs",
+        "net/ipv4/af_inet.c, inet_autobind, before the route and so the source are known; then "
+        "net/ipv4/udp.c, udp_lib_get_port, for any address",
+        "a socket that is bound first, to any address and port 0, has the port of its FIB's own address; "
+        "TCP's are told apart by the whole connection",
+        "none",
+        "test_p19_datagram_socket_that_is_not",
     ),
     Gap(
         "P28",

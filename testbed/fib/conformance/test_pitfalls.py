@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -92,7 +93,10 @@ class SourceValidation(Case):
 
     def test_p02_control(self) -> None:
         """Neither mark nor source: FIB 0 knows no way back to the client, and takes the twin for us."""
-        for strictness, expected, dropped in (("0", [True, False], False), ("2", [False, False], True)):
+        for strictness, expected, dropped in (
+            ("0", [True, False], False),
+            ("2", [False, False], True),
+        ):
             with (
                 self.subTest(rp_filter=strictness),
                 setting(f"conf/{lab.NIC}/src_valid_mark", "0"),
@@ -154,7 +158,7 @@ class Identification(Case):
                 self.assertEqual(fragment[6], FRAGMENT)
                 numbers.append(struct.unpack_from("!I", fragment, 44)[0])
                 lab.wait_for(lambda: not capture.packets(), "the last fragment")
-        steps = [(b - a) % (1 << 32) for a, b in zip(numbers, numbers[1:], strict=False)]
+        steps = [(b - a) % (1 << 32) for a, b in itertools.pairwise(numbers)]
         self.assertGreater(len([step for step in steps if step > 65536]), 5, numbers)
 
 
@@ -260,7 +264,9 @@ class EqualNetworks(Case):
         for family in lab.FAMILIES:
             length = 32 if family == FOUR else 128
             for tenant in (1, 2):
-                self.entries[tenant - 1]["addresses"].append(f"{INSIDE[family][tenant - 1]}/{length}")
+                self.entries[tenant - 1]["addresses"].append(
+                    f"{INSIDE[family][tenant - 1]}/{length}"
+                )
 
     def lay(self, tenant: int, family: socket.AddressFamily) -> None:
         """Let a tenant's router lead to the server by its number in the tenant's own network."""

@@ -1,4 +1,4 @@
-"""Pitfalls P2, P4, P7, P9, P13, P14 and P19: state that the kernel keeps for all tenants together."""
+"""Pitfalls P4, P7, P9, P13, P14 and P19: state that the kernel keeps for all tenants together."""
 
 from __future__ import annotations
 
@@ -44,16 +44,6 @@ class Shared(Case):
             with listener.accept()[0] as accepted:
                 accepted.send(b"x")
                 return fib.socket_fib(accepted) == tenant and client.recv(9) == b"x"
-
-    def test_p02_source_validation_looks_up_with_the_mark(self) -> None:
-        self.addCleanup(lab.put, lab.document())
-        for strictness in ("0", "1", "2"):
-            with (
-                self.subTest(rp_filter=strictness),
-                setting(f"conf/{lab.NIC}/rp_filter", strictness),
-            ):
-                self.assertTrue(self.is_served(1))
-                self.assertTrue(self.is_served(2))
 
     def test_p04_address_of_one_tenant_takes_no_route_of_another(self) -> None:
         def routes(tenant: int) -> list[str]:
