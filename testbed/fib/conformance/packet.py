@@ -7,6 +7,7 @@ import struct
 from typing import Final
 
 ICMP: Final = 1
+TCP: Final = 6
 UDP: Final = 17
 ICMPV6: Final = 58
 
@@ -41,11 +42,23 @@ def udp(source: str, destination: str, ports: tuple[int, int], data: bytes) -> b
     return ip(source, destination, UDP, segment)
 
 
+FIN, SYN, RST, ACK = 1, 2, 4, 16
+
+
+def tcp(
+    source: str, destination: str, ports: tuple[int, int], flags: int, numbers: tuple[int, ...]
+) -> bytes:
+    """Return a TCP packet without options and data; `numbers`: sequence, and acknowledgement."""
+    sequence, ack = (*numbers, 0)[:2]
+    segment = struct.pack("!HHIIBBHHH", *ports, sequence, ack, 0x50, flags, 1024, 0, 0)
+    total = checksum(_pseudo(source, destination, TCP, len(segment)) + segment)
+    return ip(source, destination, TCP, segment[:16] + struct.pack("!H", total) + segment[18:])
+
+
 def tcp_quote(source: str, destination: str, ports: tuple[int, int], sequence: int) -> bytes:
     """Return the head of a TCP packet, as an ICMP error quotes it."""
-    return ip(
-        source, destination, 6, struct.pack("!HHIIBBHHH", *ports, sequence, 0, 0x50, 2, 0, 0, 0)
-    )
+    head = struct.pack("!HHIIBBHHH", *ports, sequence, 0, 0x50, SYN, 0, 0, 0)
+    return ip(source, destination, TCP, head)
 
 
 def icmp_error(source: str, destination: str, kind: int, code: int, quoted: bytes) -> bytes:
@@ -67,4 +80,5 @@ def _packed(address: str) -> bytes:
 
 
 def _pseudo(source: str, destination: str, protocol: int, size: int) -> bytes:
+    """The IPv6 form, whose sum is that of IPv4's."""
     return _packed(source) + _packed(destination) + struct.pack("!II", size, protocol)

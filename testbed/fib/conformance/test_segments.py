@@ -46,7 +46,7 @@ class Segments(Case):
     def send(self, tenant: int, family: socket.AddressFamily, flags: int, *numbers: int) -> None:
         """Send a segment to a tenant's server: flags, sequence number, acknowledgement."""
         target, ports = lab.server(tenant, family), (self.port, PORT)
-        lab.send_frame(tenant, packet.tcp(HAND[family], target, ports, flags, *numbers))
+        lab.send_frame(tenant, packet.tcp(HAND[family], target, ports, flags, numbers))
 
     @contextlib.contextmanager
     def client(self, tenant: int) -> Iterator[lab.Capture]:
@@ -115,7 +115,7 @@ class Segments(Case):
                 self.client(1) as capture,
             ):
                 made.bind((lab.server(1, family), PORT))
-                made.setblocking(False)
+                made.settimeout(0)
                 self.assertEqual(made.connect_ex((HAND[family], self.port)), errno.EINPROGRESS)
                 opening = self.answer(capture)
                 self.send(1, family, SYN, SEQUENCE)

@@ -152,14 +152,15 @@ class Sockets(Case):
 
     def test_row_23_accept_leaves_the_thread_alone(self) -> None:
         fib.thread_fib(3)
-        with fib_socket(0) as listener:
-            listener.bind(("", 5001))
-            listener.listen()
-            with lab.tenant_socket(1, socket.AF_INET, STREAM) as client:
-                client.connect((lab.server(1, socket.AF_INET), 5001))
-                with listener.accept()[0] as accepted:
-                    self.assertEqual(fib.socket_fib(accepted), 1)
-        self.assertEqual(fib.get_thread_fib(), 3)
+        for family in self.families():
+            with self.subTest(family=family), fib_socket(0, family) as listener:
+                listener.bind(("", 5001))
+                listener.listen()
+                with lab.tenant_socket(1, family, STREAM) as client:
+                    client.connect((lab.server(1, family), 5001))
+                    with listener.accept()[0] as accepted:
+                        self.assertEqual(fib.socket_fib(accepted), 1)
+                self.assertEqual(fib.get_thread_fib(), 3)
 
     def test_row_24_connect_unbound(self) -> None:
         for family in self.families():
