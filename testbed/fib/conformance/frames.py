@@ -12,6 +12,7 @@ from . import packet
 ETHERNET_BYTES: Final = 14
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, NO_NEXT, OPTIONS = 0, 43, 44, 51, 59, 60
 MORE_FRAGMENTS: Final = 0x2000
+DONT_FRAGMENT: Final = 0x4000
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,9 @@ def _four(source: str, destination: str, flow: str) -> Iterator[Kind]:
     plain = make(source, destination, packet.ICMP, error)
     optioned = bytes([0x46]) + plain[1:20] + bytes([1, 1, 1, 0]) + plain[20:]
     yield Kind("error behind options", optioned, quotes=flow)
+    # A flag stands where the high bits of the offset are: this is no fragment.
+    whole = make(source, destination, packet.ICMP, error, fragment=DONT_FRAGMENT)
+    yield Kind("error that must not be fragmented", whole, quotes=flow)
     yield Kind("header length 4", bytes([0x44]) + plain[1:], is_malformed=True)
     yield Kind("header cut short", plain[:19], is_malformed=True)
     yield Kind("one byte", plain[:1], is_malformed=True)

@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 import unittest
+from pathlib import Path
 
 from .. import api as fib
 from .. import apply, breakage, programs, show
@@ -78,6 +79,25 @@ class Controls(Case):
             self.mended()
             lab.send_frame(1, frame)
             lab.wait_for(capture.packets, "the echo reply")
+
+    def test_source_alone_leads_replies_back(self) -> None:
+        """Marks of replies, and in the check of sources, are a second way to the same table.
+
+        Without them no packet differs, unless the rules by source are gone as well (above).
+        """
+        for name in ("ipv4/fwmark_reflect", "ipv6/fwmark_reflect"):
+            Path("/proc/sys/net", name).write_text("0", "ascii")
+        Path(f"/proc/sys/net/ipv4/conf/{lab.NIC}/src_valid_mark").write_text("0", "ascii")
+        self.addCleanup(apply.apply_again)
+        for family in self.families():
+            for kind in (STREAM, DGRAM):
+                with self.subTest(family=family, kind=kind):
+                    client = lab.tenant_socket(2, family, kind)
+                    with client, self.refused(errno.ECONNREFUSED):
+                        client.connect((lab.server(2, family), PORT))
+                        client.send(b"x")
+                        client.recv(9)
+        self.mended()
 
     def test_egress_guard(self) -> None:
         index = socket.if_nametoindex(lab.NIC)
