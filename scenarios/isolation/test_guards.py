@@ -42,6 +42,25 @@ with fib.thread_fib(number):
 say(errors)
 """
 
+# Datagrams of a FIB whose source address is chosen one by one, interface included.
+BORROWER = """
+import struct
+number, wanted = json.loads(sys.argv[1])
+index = socket.if_nametoindex("eth0")
+IP_PKTINFO = 8
+def borrowed(source):
+    if ":" in source:
+        packed = socket.inet_pton(socket.AF_INET6, source) + struct.pack("=I", index)
+        return socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, packed
+    packed = struct.pack("=I4s4s", index, socket.inet_aton(source), bytes(4))
+    return socket.IPPROTO_IP, IP_PKTINFO, packed
+with fib.thread_fib(number):
+    for source, target, nonce in wanted:
+        with socket.socket(socket.AF_INET6 if ":" in source else socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendmsg([nonce.encode()], [borrowed(source)], 0, (target, 9))
+say("sent")
+"""
+
 # A socket that waits for an answer, and twice says what it got: data, or the error of an ICMP message.
 ASKER = """
 import errno
@@ -97,6 +116,30 @@ def test_forced_interface_leads_to_no_other_tenant(
     for sender in (own.fib, 0):
         left, leaked = forced_frames(deployment, wire, sender, own, other)
         assert (left, leaked) == (0, 0), f"from FIB {sender}"
+
+
+@pytest.mark.expects("guard-source")
+@pytest.mark.tenants(2, overlap="client")
+def test_borrowed_source_does_not_leave(
+    deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
+) -> None:
+    """With another FIB's address and by that FIB's own router, all but the socket agrees."""
+    own, other = tenants
+    nonces: dict[Tenant, list[str]] = {}
+    for owner in tenants:
+        routers = {a.version: str(a.ip) for a in owner.plan.router.uplink.addresses}
+        sources = {a.version: str(a.ip) for a in owner.plan.server_addresses}
+        nonces[owner] = [new_nonce(owner.name) for _ in sources]
+        wanted = [
+            (source, routers[version], nonce)
+            for (version, source), nonce in zip(sources.items(), nonces[owner], strict=True)
+        ]
+        with deployment.program(BORROWER, as_json([own.fib, wanted])) as program:
+            assert program.said() == "sent"
+    frames = wire.frames()
+    left = {t: [sent_by_sut(deployment.plan, frames, n) for n in nonces[t]] for t in tenants}
+    assert [len(found) for found in left[own]] == [1, 1], "its own addresses may be chosen"
+    assert [len(found) for found in left[other]] == [0, 0]
 
 
 def icmp_error(plan_source: str, destination: str, quoted: tuple[str, int, str]) -> object:

@@ -3,8 +3,8 @@
     python -m testbed.mutants          ONLY=NAME,...: these alone; LANES=N: as many at a time
     python -m testbed.mutants --down   removes what a killed run has left
 
-Prints a table and writes artifacts/mutants/; a whole run also writes docs/mutants.md. Exit codes: 0
-every mutant was caught (and no equivalent one), 1 one survived or could not be tried, 2 unknown name.
+Prints a table, writes artifacts/mutants/ and, as it goes, the rows of docs/mutants.md. Exit codes:
+0 every mutant was caught, 1 one survived or could not be tried, 2 unknown name.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import queue
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,14 +33,16 @@ from testbed.mutants.trial import ROOT, Scenarios, Trial, default_workers
 from testbed.sut.extension import Extension
 
 _SOURCE = Path(str(files("testbed") / "fib"))
-_TOPOLOGIES = [ROOT / "topologies" / name for name in ("proposal.yaml", "twins.yaml")]
+_TOPOLOGIES = ("proposal", "twins")
+_OF_CONFORMANCE = "bare"
 _TABLE = ROOT / "docs" / "mutants.md"
 _ARTEFACTS = ROOT / "artifacts" / "mutants"
 _INTRODUCTION = """# Mutants
 
 Deliberate defects in the FIB extensions, their configuration and the daemon, and the scenario that
-noticed each: on the wire (frames were captured) or by what a socket did. Made by `make mutants`,
-which first shows that the code as it is passes; [scenarios.md](scenarios.md) says how it works.
+noticed each: on the wire (frames were captured), by what a socket did, or in the conformance suite.
+Made by `make mutants`, which first shows that the code as it is passes; with ONLY it makes the rows of
+those mutants anew. [scenarios.md](scenarios.md#mutants-do-the-scenarios-notice) says how it works.
 
 """
 
@@ -54,7 +57,7 @@ class Factory:
 
     def order(self, mutants: Sequence[Mutant]) -> Files:
         """Build the code as it is and return it; go on with `mutants` in the background."""
-        clean = self._extension("clean", Mutant("clean", ""))
+        clean = self._extension("clean", Mutant("clean", "", ()))
         objects = clean.build(Events())
         for mutant in mutants:
             self.built[mutant.name] = self.pool.submit(self._make, mutant, objects)
@@ -90,11 +93,8 @@ def main(arguments: Sequence[str]) -> int:
             close_all(root, events)
     _ARTEFACTS.mkdir(parents=True, exist_ok=True)
     (_ARTEFACTS / "mutants.json").write_text(as_json(results))
-    table = as_text(results)
-    if not wanted:
-        _TABLE.write_text(_INTRODUCTION + table)
-    _say(table)
-    return 0 if results and all(result.is_as_expected for result in results) else 1
+    _say(as_text(chosen, results))
+    return 0 if results and all(result.is_caught for result in results) else 1
 
 
 def _try_all(
@@ -105,13 +105,16 @@ def _try_all(
     waiting: queue.SimpleQueue[Mutant] = queue.SimpleQueue()
     for mutant in mutants:
         waiting.put(mutant)
-    results: dict[str, Result] = {}
+    results = _Results(len(mutants))
+    topologies = [*_TOPOLOGIES]
+    if any(mutant.needs_conformance for mutant in mutants):
+        topologies.append(_OF_CONFORMANCE)
     with tempfile.TemporaryDirectory(prefix="testbed-mutants-") as folder:
         factory = Factory(Path(folder))
         try:
             clean = factory.order(mutants)
             jobs = [
-                _Lane(lane, root, clean, factory, artefacts, waiting, results)
+                _Lane(lane, root, topologies, clean, factory, artefacts, waiting, results)
                 for lane in range(1, lanes + 1)
             ]
             hints = sorted({test for mutant in mutants for test in mutant.hint}) if is_part else []
@@ -120,20 +123,40 @@ def _try_all(
                     job.result()
         finally:
             factory.pool.shutdown(cancel_futures=True)
-    return [results[mutant.name] for mutant in mutants if mutant.name in results]
+    return [results.found[mutant.name] for mutant in mutants if mutant.name in results.found]
+
+
+@dataclass
+class _Results:
+    """What became of the mutants so far; what one lane has found is written down at once."""
+
+    expected: int
+    found: dict[str, Result] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add(self, result: Result) -> None:
+        with self._lock:
+            self.found[result.mutant.name] = result
+            former = _TABLE.read_text() if _TABLE.exists() else ""
+            _TABLE.write_text(_INTRODUCTION + as_text(MUTANTS, [result], former))
+            said = f": {result.seen.said}" if result.seen else f" {result.trouble}"
+            count = f"{len(self.found)} of {self.expected}"
+            name, took = result.mutant.name, f"{result.elapsed_s:.0f} s"
+            _say(f"{count}: {name}: {result.verdict} ({took}){said}")
 
 
 @dataclass
 class _Lane:
-    """One pair of deployments, in which mutants are tried one after another."""
+    """Deployments of its own, in which mutants are tried one after another."""
 
     number: int
     root: Path
+    topologies: Sequence[str]
     clean: Files
     factory: Factory
     artefacts: Path
     waiting: queue.SimpleQueue[Mutant]
-    results: dict[str, Result]
+    results: _Results
 
     def work(self, hints: Sequence[str], events: Events) -> None:
         """Show that the code as it is passes, then try mutants while there are any.
@@ -143,7 +166,7 @@ class _Lane:
         """
         store = lane_store(self.root, self.number)
         lab = Lab(store, self.clean)
-        lab.open(_TOPOLOGIES, events)
+        lab.open([ROOT / "topologies" / f"{name}.yaml" for name in self.topologies], events)
         scenarios = Scenarios(store.root, self.artefacts / str(self.number), default_workers())
         if self.number == 1 or hints:
             self._show_unmutated(scenarios, hints)
@@ -152,10 +175,7 @@ class _Lane:
                 mutant = self.waiting.get_nowait()
             except queue.Empty:
                 break
-            result = self._try(lab, scenarios, mutant)
-            self.results[mutant.name] = result
-            said = f": {result.seen.said}" if result.seen else f" {result.trouble}"
-            _say(f"{mutant.name}: {result.verdict} ({result.elapsed_s:.0f} s){said}")
+            self.results.add(self._try(lab, scenarios, mutant))
 
     def _show_unmutated(self, scenarios: Scenarios, hints: Sequence[str]) -> None:
         trial = (

@@ -8,10 +8,7 @@ _SOCKETS = "isolation/test_sockets.py"
 _GUARDS = "isolation/test_guards.py"
 _REACH = "routing/test_reach.py"
 _SPOOFING = "isolation/test_spoofing.py"
-_BY_SOURCE = (
-    "replies find the tenant's table by their source address as well (the tree of source "
-    "prefixes, docs/fib.md), and that lookup gives the same table; "
-)
+_PROGRAMS = "conformance/test_rows.py::test_rows_hold[test_programs]"
 
 DATA_PATH = (
     Mutant(
@@ -41,14 +38,14 @@ DATA_PATH = (
     Mutant(
         "foreign-mark-kept",
         "a packet that is no IP keeps whatever mark another hook gave it",
-        patches=(
+        (_PROGRAMS,),
+        (
             Patch(
                 "bpf/ingress.bpf.c",
                 "	skb->mark = 0;\n	if (!config)\n",
                 "	if (!config)\n",
             ),
         ),
-        equivalent="every IP packet's mark is set further down, and nothing reads that of ARP.",
     ),
     Mutant(
         "map-entries-swapped",
@@ -304,7 +301,8 @@ DATA_PATH = (
     Mutant(
         "guard-without-source",
         "a frame may leave with a source address of another FIB than its socket's",
-        patches=(
+        (f"{_GUARDS}::test_borrowed_source_does_not_leave",),
+        (
             Patch(
                 "bpf/egress.bpf.c",
                 "	if (skb->mark && skb->mark != source_fib)\n"
@@ -312,13 +310,6 @@ DATA_PATH = (
                 "",
             ),
         ),
-        equivalent=(
-            "the destination must still be a router of the source address's FIB, which the routes of "
-            "the socket's FIB do not lead to; a raw socket that forges the source and forces the "
-            "interface is refused by the kernel's choice of neighbour. The check gives the drop its "
-            "right name."
-        ),
-        hint=(f"{_GUARDS}::test_forged_source_does_not_leave",),
     ),
     Mutant(
         "server-forwards",
@@ -360,30 +351,5 @@ DATA_PATH = (
         "tcp_fwmark_accept=0: an accepted socket has no mark",
         (f"{_SOCKETS}::test_accepting_thread_takes_the_connections_fib_if_asked",),
         (Patch("sysctls.py", '"ipv4/tcp_fwmark_accept": "1"', '"ipv4/tcp_fwmark_accept": "0"'),),
-    ),
-    Mutant(
-        "fwmark-reflect-off",
-        "fwmark_reflect=0: RST, echo replies and ICMP errors have no mark",
-        patches=(
-            Patch("sysctls.py", '"ipv4/fwmark_reflect": "1"', '"ipv4/fwmark_reflect": "0"'),
-            Patch("sysctls.py", '"ipv6/fwmark_reflect": "1"', '"ipv6/fwmark_reflect": "0"'),
-        ),
-        equivalent=(
-            f"{_BY_SOURCE}the negative control `reply-route` takes both away and is noticed."
-        ),
-    ),
-    Mutant(
-        "src-valid-mark-off",
-        "src_valid_mark=0: the source of a packet is validated without its mark",
-        patches=(
-            Patch(
-                "sysctls.py",
-                '"ipv4/conf/{}/src_valid_mark": "1"',
-                '"ipv4/conf/{}/src_valid_mark": "0"',
-            ),
-        ),
-        equivalent=(
-            f"{_BY_SOURCE}the validation looks up the way back, whose source is the tenant's address."
-        ),
     ),
 )

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from testbed.errors import TestbedError
 
+CONFORMANCE = "conformance/"
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:
@@ -24,20 +26,23 @@ class Mutant:
     """A defect, and which scenario is expected to notice.
 
     `hint` are pytest's node ids below scenarios/, cheapest first. `defects` are flags of tenantd.
-    An `equivalent` mutant changes nothing that a packet or a socket could show; the text says why.
     """
 
     name: str
     what: str
-    hint: tuple[str, ...] = ()
+    hint: tuple[str, ...]
     patches: tuple[Patch, ...] = ()
     defects: tuple[str, ...] = ()
-    equivalent: str = ""
 
     @property
     def is_compiled(self) -> bool:
         """Whether the eBPF objects must be built again."""
         return any(patch.file.startswith("bpf/") for patch in self.patches)
+
+    @property
+    def needs_conformance(self) -> bool:
+        """Whether a module of the conformance suite is to notice: it has a topology of its own."""
+        return any(node.startswith(CONFORMANCE) for node in self.hint)
 
 
 def copy_tree(source: Path, target: Path, patches: Sequence[Patch]) -> Path:

@@ -28,7 +28,7 @@ def test_patches_apply_and_change_the_code(mutant: Mutant, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_hint_names_scenarios_that_exist(mutant: Mutant) -> None:
-    assert mutant.hint or mutant.equivalent
+    assert mutant.hint
     for node in mutant.hint:
         file, _, test = node.partition("::")
         text = (ROOT / "scenarios" / file).read_text()
@@ -37,7 +37,7 @@ def test_hint_names_scenarios_that_exist(mutant: Mutant) -> None:
 
 def test_there_are_enough_of_different_names() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
-    assert sum(not mutant.equivalent for mutant in MUTANTS) >= 25
+    assert len(MUTANTS) >= 50
 
 
 @pytest.mark.parametrize("text", ["nothing of the kind", "old and old"])
@@ -46,15 +46,24 @@ def test_patch_must_apply_once(text: str) -> None:
         patched(text, Patch("x", "old", "new"))
 
 
-def test_survivor_and_noticed_equivalent_are_not_as_expected() -> None:
+def test_survivor_and_what_could_not_be_tried_are_not_caught() -> None:
     seen = Seen("x.py::test_x", "it failed", on_the_wire=True)
-    real, equal = Mutant("real", "wrong"), Mutant("equal", "the same", equivalent="of this")
-    results = [
-        Result(real, 1.0),
-        Result(real, 1.0, seen),
-        Result(equal, 1.0),
-        Result(equal, 1, seen),
-    ]
-    assert [result.is_as_expected for result in results] == [False, True, True, False]
-    assert "1 of 2 mutants caught." in as_text(results)
-    assert "SURVIVED" in as_text(results)
+    good, bad, odd = (Mutant(name, "wrong", ("x.py",)) for name in ("good", "bad", "odd"))
+    results = [Result(good, 1.0, seen), Result(bad, 1.0), Result(odd, 1.0, trouble="no SUT")]
+    assert [result.is_caught for result in results] == [True, False, False]
+    text = as_text([good, bad, odd], results)
+    assert "1 of 3 mutants caught." in text
+    assert "SURVIVED" in text
+    assert "`odd`: no SUT" in text
+
+
+def test_rows_of_other_mutants_stay_unless_they_mean_something_else() -> None:
+    seen = Seen("conformance/x.py::test_x[y]", "it failed", on_the_wire=False)
+    one, two, three = (Mutant(name, "wrong", ("x.py",)) for name in ("one", "two", "three"))
+    former = as_text([one, two], [Result(one, 1.0, seen), Result(two, 2.0)])
+    changed = Mutant("one", "wrong in another way", ("x.py",))
+    text = as_text([changed, two, three], [Result(three, 3.0, seen)], former)
+    assert "| `two` | wrong | SURVIVED |  | 2 |" in text
+    assert "| `three` | wrong | conformance/x.py::test_x[y] | conformance | 3 |" in text
+    assert "1 of 3 mutants caught." in text
+    assert "Not tried: `one`." in text
