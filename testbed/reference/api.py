@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import inspect
-import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 from testbed import api
@@ -87,8 +87,27 @@ def _members(value: type) -> Iterator[str]:
 
 
 def _signature(value: Any) -> str:
-    text = str(inspect.signature(value))
-    return re.sub(r"'([^']+)'", r"\1", text).replace("(self, ", "(").replace("(self)", "()")
+    """Return the signature as it stands in the source, without `self`; of blocks, what they are."""
+    signature = inspect.signature(value)
+    shown = [
+        parameter.replace(annotation=_Said(parameter.annotation))
+        for parameter in signature.parameters.values()
+        if parameter.name not in {"self", "cls"}
+    ]
+    returned = str(signature.return_annotation)
+    if value.__code__.co_filename == contextlib.__file__:  # made by contextlib.contextmanager
+        returned = returned.replace("Iterator[", "AbstractContextManager[")
+    return str(signature.replace(parameters=shown, return_annotation=_Said(returned)))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """An annotation, which signatures would put in quotes."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 def _doc(value: Any) -> str:
