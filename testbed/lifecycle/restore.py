@@ -49,8 +49,7 @@ def restore_changed(
             with events.step("restore what all tenants share"):
                 remove_routers(deployment, mine.tenants)
                 repair(store, deployment, events)
-                if isinstance(deployment.plan.sut.machine, VmPlan):
-                    deployment.sut().set_clock()  # a user's own machine keeps its time
+                set_clock(deployment)
         else:
             for name in sorted(mine.tenants):
                 with events.step("make anew after a change", tenant=name):
@@ -63,6 +62,12 @@ def remove_routers(deployment: Deployment, tenants: Collection[str]) -> None:
     """Remove the routers of `tenants`: without its router, `up` makes all of a tenant anew."""
     for name in tenants:
         namespace.delete(deployment.plan.tenant(name).router.netns)
+
+
+def set_clock(deployment: Deployment) -> None:
+    """Set the SUT's clock, which no state of the plan tells; a user's own machine keeps its time."""
+    if isinstance(deployment.plan.sut.machine, VmPlan):
+        deployment.sut().set_clock()
 
 
 def _make_anew(client: docker.DockerClient, deployment: Deployment, tenant: TenantPlan) -> None:

@@ -11,13 +11,14 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from testbed.drivers import hostlock, namespace, process
+from testbed.drivers import hostlock, process
 from testbed.errors import WaitTimeoutError
 from testbed.events import Events
 from testbed.lifecycle import lease
 from testbed.lifecycle.deployment import Deployment, open_deployment, recorded_topology
 from testbed.lifecycle.down import remove_deployment, stop_shared
 from testbed.lifecycle.lease import changed, lease_deployment, mark_restored
+from testbed.lifecycle.restore import remove_routers, set_clock
 from testbed.lifecycle.store import Record, Store
 from testbed.lifecycle.up import bring_up
 from testbed.model.load import load_topology
@@ -84,10 +85,10 @@ def _ready(
             return open_deployment(store, record)
         found = changed(folder)
         deployment = open_deployment(store, record)
-        for name in found.tenants:
-            # Without its router, all of a tenant is made anew.
-            namespace.delete(deployment.plan.tenant(name).router.netns)
+        remove_routers(deployment, found.tenants)
         deployment = bring_up(store, topology, events, marks={_STARTED: run})
+        if found.whole:
+            set_clock(deployment)
         mark_restored(folder, found)
     return deployment
 
