@@ -223,6 +223,49 @@ class Listeners(Case):
             late.bind(("127.0.0.1", 0))
         any_socket(0, socket.AF_INET, STREAM).close()
 
+    def test_row_16_port_is_shared_as_the_kernel_shares_it(self) -> None:
+        """By those that both ask for it, and by what is another port for other reasons."""
+        four, six = socket.AF_INET, socket.AF_INET6
+        port, address = socket.SO_REUSEPORT, socket.SO_REUSEADDR
+        cases = (
+            ((four, STREAM, port), (four, STREAM, port), True),
+            ((four, STREAM, port), (four, STREAM, 0), False),
+            ((four, STREAM, 0), (four, STREAM, port), False),
+            ((four, DGRAM, address), (four, DGRAM, address), True),
+            ((four, DGRAM, address), (four, DGRAM, 0), False),
+            ((four, STREAM, 0), (four, DGRAM, 0), True),
+            ((four, STREAM, 0), (six, STREAM, 0), True),
+            ((six, STREAM, 0), (six, STREAM, 0), False),
+        )
+        for number in (0, 1):
+            for first, second, shared in cases:
+                with self.subTest(fib=number, first=first, second=second):
+                    self.assertEqual(self.share(number, first, second), shared)
+
+    def share(self, number: int, *wanted: tuple[socket.AddressFamily, int, int]) -> bool:
+        """Whether sockets of these families, kinds and options of a FIB can have one port."""
+        with contextlib.ExitStack() as stack:
+            for family, kind, option in wanted:
+                made = stack.enter_context(fib_socket(number, family, kind))
+                if family == socket.AF_INET6:
+                    made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                if option:
+                    made.setsockopt(socket.SOL_SOCKET, option, 1)
+                try:
+                    made.bind(("", PORT))
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.EADDRINUSE)
+                    return False
+        return True
+
+    def test_row_16_ipv6_only_listener_of_a_fib(self) -> None:
+        with fib_socket(1, socket.AF_INET6) as own:
+            own.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            own.bind(("::", PORT))
+            own.listen()
+            self.assertEqual(self.reached(1, socket.AF_INET6, STREAM, {"own": own}), "own")
+            self.assertEqual(self.reached(1, socket.AF_INET, STREAM, {"own": own}), "none")
+
     def test_row_32_group_within_a_fib(self) -> None:
         """Two sockets with SO_REUSEPORT in FIB 1 share what comes; one in FIB 2 gets its own."""
         for family in self.families():
