@@ -1,9 +1,8 @@
-"""Rows 25, 38 and 48 to 50, pitfalls P8, P26 to P28 and P34: what the network itself says and asks."""
+"""Rows 38 and 49, pitfalls P8, P26 to P28 and P34: what the network itself says and asks."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import socket
 import struct
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import api as fib
-from ..document import InputError
 from ..entries import Address
 from ..netlink import Rtnetlink
 from . import lab, packet
@@ -22,7 +20,6 @@ from .case import Case, fib_socket
 from .test_sockets import DGRAM, STREAM, wildcard
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
-SO_DONTROUTE = 5
 IP_MTU, IPV6_MTU = 14, 24
 BACKLOG = 4
 SMALL, FULL = 1280, 1500
@@ -80,63 +77,6 @@ class Mtu(Case):
                 with self.counted(sender=1):
                     lab.send_frame(1, self.too_big(victim, 1, 2))
                 self.assertEqual(self.mtu(2, family), FULL)
-
-
-class Routes(Case):
-    def test_row_25_connect_after_bind(self) -> None:
-        for family in self.families():
-            for kind in (STREAM, DGRAM):
-                with self.subTest(family=family, kind=kind):
-                    with fib_socket(1, family, kind) as made, self.refused(errno.EADDRNOTAVAIL):
-                        made.bind((lab.server(2, family), 0))
-                    with (
-                        fib_socket(0, family, kind) as made,
-                        lab.Capture(1) as one,
-                        lab.Capture(2) as two,
-                    ):
-                        made.bind((lab.server(2, family), 0))
-                        with contextlib.suppress(ConnectionRefusedError):
-                            made.connect((lab.CLIENT[family], 9))
-                            made.send(b"x")
-                        self.assertEqual(fib.socket_fib(made), 2)
-                        lab.wait_for(two.packets, "the packet at tenant 2's router")
-                        self.assertEqual(one.packets(), [])
-
-    def test_row_48_one_gateway_in_two_fibs(self) -> None:
-        self.addCleanup(lab.put, lab.document())
-        gateway = lab.router(1, FOUR)
-        one, two = lab.fib_entry(1), lab.fib_entry(2)
-        two["routes"][2]["via"] = gateway
-        unnamed = [{**entry, "neighbours": []} for entry in (one, two)]
-        with self.assertRaisesRegex(InputError, f"next hop '{gateway}' is also that of FIB 1"):
-            lab.put(lab.document(fibs=unnamed, default_fib=0))
-        two["neighbours"][0] = {"address": gateway, "mac": lab.mac(2)}
-        with self.assertRaisesRegex(InputError, f"neighbour '{gateway}' has another MAC address"):
-            lab.put(lab.document(fibs=[one, two], default_fib=0))
-        two["neighbours"][0]["mac"] = lab.mac(1)
-        lab.put(lab.document(fibs=[one, two], default_fib=0))
-        for number in (1, 2):  # one router of both: told apart by the source address
-            with fib_socket(number, FOUR, DGRAM) as made, lab.Capture(1) as capture:
-                made.sendto(b"x", (lab.CLIENT[FOUR], 9))
-                sent = lab.wait_for(capture.packets, "the packet")[0]
-                self.assertEqual(socket.inet_ntoa(sent[12:16]), lab.server(number, FOUR))
-
-    def test_row_50_dontroute_stays_in_the_fib(self) -> None:
-        for family in self.families():
-            with self.subTest(family=family):
-                for target, code in ((lab.router(1, family), 0), (lab.router(2, family), 101)):
-                    with fib_socket(1, family, DGRAM) as made:
-                        made.setsockopt(socket.SOL_SOCKET, SO_DONTROUTE, 1)
-                        self.assertEqual(made.connect_ex((target, 9)), code)
-                        if not code:
-                            self.assertEqual(made.getsockname()[0], lab.server(1, family))
-
-    def test_row_50_dontroute_needs_a_network_on_the_link(self) -> None:
-        """IPv4 alone: IPv6 has no such scope and takes the FIB's router."""
-        with fib_socket(1, FOUR, DGRAM) as made:
-            made.setsockopt(socket.SOL_SOCKET, SO_DONTROUTE, 1)
-            with self.refused(errno.ENETUNREACH):
-                made.connect((lab.CLIENT[FOUR], 9))
 
 
 @contextlib.contextmanager

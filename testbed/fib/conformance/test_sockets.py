@@ -311,11 +311,20 @@ class Sockets(Case):
     def test_row_36_port_unreachable(self) -> None:
         for family in self.families():
             for tenant in lab.TENANTS:
+                address, other = lab.server(tenant, family), lab.Capture(tenant % 3 + 1)
                 with (
-                    self.subTest(tenant=tenant),
+                    self.subTest(family=family, tenant=tenant),
                     lab.tenant_socket(tenant, family, DGRAM) as client,
+                    lab.Capture(tenant) as own,
+                    other,
                 ):
-                    client.connect((lab.server(tenant, family), 9))
+                    client.connect((address, 9))
                     client.send(b"x")
                     with self.refused(errno.ECONNREFUSED):
                         client.recv(9)
+                    sent = lab.wait_for(own.packets, "the error at the tenant's router")[0]
+                    start = 12 if family == socket.AF_INET else 8
+                    packed = socket.inet_pton(family, address)
+                    self.assertEqual(sent[start : start + len(packed)], packed)
+                    time.sleep(lab.QUIET_S)
+                    self.assertEqual(other.packets(), [])

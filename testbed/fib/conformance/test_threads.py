@@ -16,6 +16,7 @@ from .case import Case, in_fork, in_thread
 FAMILIES = lab.FAMILIES
 KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 ORDINARY_UID = 65534
+SO_MARK = 36
 
 
 def new_socket_fib(
@@ -39,12 +40,14 @@ class Threads(Case):
     def test_row_02_unix_and_netlink_sockets_are_untouched(self) -> None:
         fib.thread_fib(4)
         left, right = socket.socketpair()
-        left.send(b"x")
-        self.assertEqual(right.recv(1), b"x")
-        left.close()
-        right.close()
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:
+        with left, right, socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as route:
+            left.send(b"x")
+            self.assertEqual(right.recv(1), b"x")
             route.bind((0, 0))
+            for made in (left, route):
+                self.assertEqual(made.getsockopt(socket.SOL_SOCKET, SO_MARK), 0)
+                with self.refused(errno.EOPNOTSUPP):
+                    fib.socket_fib(made)
 
     def test_row_03_threads_do_not_disturb_one_another(self) -> None:
         wrong = []
