@@ -14,7 +14,13 @@ JAILS = (
         "jail-lets-sockets-change",
         "a jailed program may give a socket any FIB",
         (_POLICIES,),
-        (Patch("bpf/sockopt.bpf.c", "	if (!may_use(fib))\n		return EPERM;\n", ""),),
+        (
+            Patch(
+                "bpf/sockopt.bpf.c",
+                "	if (fib != sk->mark && !may_use(fib))\n		return EPERM;\n",
+                "",
+            ),
+        ),
     ),
     Mutant(
         "mark-leads-out-of-jail",
