@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -72,6 +72,21 @@ def has_strange_route(deployment: Running) -> bool:
     return STRANGE_NETWORK in deployment.sut.channel.run(["fibctl", "show"]).stdout
 
 
+@contextmanager
+def gateway_moved(deployment: Running, tenant: Tenant) -> Iterator[None]:
+    with (
+        faults.line_added(deployment, tenant) as line,
+        faults.gateway_moved(deployment, tenant, line),
+    ):
+        yield
+
+
+def has_second_gateway(deployment: Running, tenant: Tenant) -> bool:
+    first = tenant.plan.router.uplink.addresses[0].ip
+    shown = deployment.sut.channel.run(["fibctl", "show", "--format", "json"]).stdout
+    return f'"via": "{first - 1}"' in shown
+
+
 def is_skewed(deployment: Running) -> bool:
     try:
         said = deployment.sut.channel.run(["date", "+%s"]).stdout
@@ -131,6 +146,16 @@ KINDS = {
             not ping(a.client, second_server(a), wait_s=1).ok
             or ping(b.client, second_server(a), wait_s=1).ok
         ),
+        whole=True,
+    ),
+    "line_added": Kind(
+        lambda all_, a, _: faults.line_added(all_, a, known=False),
+        lambda _, a, __: is_cut_off(a),
+        whole=True,
+    ),
+    "gateway_moved": Kind(
+        lambda all_, a, _: gateway_moved(all_, a),
+        lambda all_, a, _: has_second_gateway(all_, a),
         whole=True,
     ),
     "routes_added": Kind(

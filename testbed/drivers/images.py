@@ -99,8 +99,8 @@ def ensure_images(client: docker.DockerClient, cache: Path, events: Events) -> d
         foreign = _foreign_root(client, events)
         root = foreign or f"testbed/rootfs:{_root_key()[:_TAG_DIGITS]}"
         base = _recipe("base", root, "ROOTFS")
-        roles = {role: _recipe(role, base.tag, "BASE") for role in Role}
-        tags = {role: recipe.tag for role, recipe in roles.items()}
+        kinds = {role: _recipe(role, base.tag, "BASE") for role in Role if role is role.kind}
+        tags = {role: kinds[role.kind].tag for role in Role}
         if _present(client).issuperset(tags.values()):
             return tags
     with store.locked(cache / "images", limit_s=_LIMIT_S):
@@ -109,7 +109,7 @@ def ensure_images(client: docker.DockerClient, cache: Path, events: Events) -> d
             _import_root(client, root, cache, events)
         if base.tag not in present:
             _build(client, events, base)
-        missing = [recipe for recipe in roles.values() if recipe.tag not in present]
+        missing = [recipe for recipe in kinds.values() if recipe.tag not in present]
         with ThreadPoolExecutor(_BUILDERS) as pool:
             list(pool.map(partial(_build, client, events), missing))
         _remove_old(client, keep=_KEPT)
@@ -126,7 +126,7 @@ def current_tags(client: docker.DockerClient) -> dict[Role, str]:
             else f"testbed/rootfs:{_root_key()[:_TAG_DIGITS]}"
         )
         base = _recipe("base", root, "ROOTFS")
-        return {role: _recipe(role, base.tag, "BASE").tag for role in Role}
+        return {role: _recipe(role.kind, base.tag, "BASE").tag for role in Role}
 
 
 def remove_images(client: docker.DockerClient) -> int:

@@ -16,6 +16,7 @@ A scenario holds the lease of what it breaks: the tenant's, or for the SUT the w
 from __future__ import annotations
 
 from testbed.faults.directory import certificate_shown, tls_unknown
+from testbed.faults.lines import gateway_moved, line_added
 from testbed.faults.paths import address_owned, line_impaired, link_down, router_down
 from testbed.faults.services import (
     dns_lying,
@@ -33,7 +34,9 @@ __all__ = [
     "clock_skewed",
     "daemon_stopped",
     "dns_lying",
+    "gateway_moved",
     "kdc_rekeyed",
+    "line_added",
     "line_impaired",
     "link_down",
     "password_changed",

@@ -66,7 +66,7 @@ def _serve(
 
 
 def _servers(tenant: Tenant) -> tuple[ContainerPlan, ...]:
-    return tuple(own for own in tenant.plan.containers if own.role is Role.LDAP)
+    return tuple(own for own in tenant.plan.containers if own.role.kind is Role.LDAP)
 
 
 def _in_clear(tenant: Tenant) -> TenantPlan:

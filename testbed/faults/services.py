@@ -90,10 +90,12 @@ def _set_password(tenant: Tenant, user: str, password: str) -> None:
     directory = tenant.plan.directory
     if directory is not None:
         admin = ("-D", admin_dn(directory), "-w", directory.admin.password)
-        program = ldap_program(directory, "ldappasswd")
-        server = ("-H", f"ldap://{directory.address}")
-        argv = (*program, *server, *admin, "-s", password, user_dn(directory, user))
-        _run(tenant, Role.LDAP, *argv)
+        told = (*admin, "-s", password, user_dn(directory, user))
+        for container in tenant.plan.containers:
+            if container.role.kind is Role.LDAP:
+                server = ("-H", f"ldap://{container.addresses[0].ip}")
+                program = ldap_program(directory, "ldappasswd")
+                _run(tenant, container.role, *program, *server, *told)
     if tenant.plan.realm is not None:
         query = f"change_password -pw {password} {user}"
         _run(tenant, Role.KDC, "kadmin.local", "-q", query)

@@ -26,7 +26,7 @@ def authority(deployment: Path, tenant: TenantPlan) -> Certified:
 
 def files(deployment: Path, tenant: TenantPlan, container: ContainerPlan) -> tuple[FileSpec, ...]:
     """Return what TLS takes in `container` of a tenant, nothing where nobody there speaks it."""
-    is_server = container.role is Role.LDAP
+    is_server = container.role.kind is Role.LDAP
     if not (tenant.directory and tenant.directory.tls) or not (
         is_server or container.role is Role.CLIENT
     ):
@@ -67,7 +67,7 @@ def _made(tenant: TenantPlan) -> dict[str, Certified]:
     signer = x509.new_authority(f"authority of {tenant.domain}")
     made: dict[str, Certified] = {_AUTHORITY: signer}
     for container in tenant.containers:
-        if container.role is Role.LDAP:
+        if container.role.kind is Role.LDAP:
             addresses = tuple(own.ip for own in container.addresses)
             made[container.role] = x509.issue(signer, x509.Subject(container.hostname, addresses))
     return made

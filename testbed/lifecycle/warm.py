@@ -109,7 +109,9 @@ def _start(
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="warm") as pool:
             for _ in pool.map(start, cold):
                 pass
-        if not deployment.gaps() and (not roles or {Role.LDAP, Role.KDC}.intersection(roles)):
+        if not deployment.gaps() and (
+            not roles or {Role.LDAP, Role.KDC}.intersection(role.kind for role in roles)
+        ):
             daemon.give_keys(client, deployment, cold)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal
 
-from testbed.model.topology import Tenant, Topology
+from testbed.model.topology import ServiceName, Tenant, Topology
 
 Version = Literal[4, 6]
 Address = IPv4Address | IPv6Address
@@ -23,6 +23,7 @@ SERVICE_HOSTS: Mapping[str, Mapping[Version, int]] = {
     # IPv6 repeats the decimal digits of IPv4, so that people recognise them.
     "dns": {4: 53, 6: 0x53},
     "ldap": {4: 89, 6: 0x89},
+    "ldap2": {4: 90, 6: 0x90},
     "kdc": {4: 88, 6: 0x88},
 }
 ROUTER_HOST = {4: 254, 6: 0xFE}
@@ -38,7 +39,7 @@ class FamilyAddresses:
     network: Network
     client: Address
     router: Address
-    services: dict[Literal["dns", "ldap", "kdc"], Address]
+    services: dict[ServiceName, Address]
     block: Network
     servers: tuple[Address | None, ...]
     next_hop: Address

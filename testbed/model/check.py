@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from testbed.model.allocation import Address, FamilyAddresses, Network, allocate
 from testbed.model.document import Path, shown
 from testbed.model.fields import Name
-from testbed.model.topology import MOST_TENANTS, Route, Tenant, Topology
+from testbed.model.topology import MOST_TENANTS, Route, ServiceName, Tenant, Topology
 
 _NAME = TypeAdapter[str](Name)
 
@@ -51,6 +51,10 @@ class _Case:
 
     def path(self, *steps: str | int) -> Path:
         return ("tenants", self.name, *steps)
+
+    def service_path(self, name: ServiceName, key: str) -> Path:
+        within = ("ldap", "second") if name == "ldap2" else (name,)
+        return self.path("services", *within, key)
 
 
 @dataclass(slots=True)
@@ -164,24 +168,27 @@ def _check_family_off(case: _Case) -> Iterator[Trouble]:
     if tenant.network6 is not None:
         return
     given = (
-        [((key,), getattr(tenant, key)) for key in ("client6", "router6", "next_hop6")]
+        [(case.path(key), getattr(tenant, key)) for key in ("client6", "router6", "next_hop6")]
         + [
-            (("services", name, "address6"), service.address6)
+            (case.service_path(name, "address6"), service.address6)
             for name, service in tenant.services.present().items()
         ]
-        + [(("servers", place, "v6"), server.v6) for place, server in enumerate(tenant.servers)]
+        + [
+            (case.path("servers", place, "v6"), server.v6)
+            for place, server in enumerate(tenant.servers)
+        ]
     )
-    for steps, address in given:
+    for path, address in given:
         if address is not None:
             what = f"{address} in {case.title}, which has no IPv6"
             hint = "remove it, or give the tenant a `network6:`"
-            paths = (case.path(*steps), case.path("network6"))
-            yield Trouble(paths, "family", what, hint)
+            yield Trouble((path, case.path("network6")), "family", what, hint)
 
 
 def _check_records(case: _Case, domain: str) -> Iterator[Trouble]:
     dns = case.tenant.services.dns
-    made = {f"{label}.{domain}" for label in ("client", "router", "dns", "ldap", "kdc", "server")}
+    labels = ("client", "router", "dns", "ldap", "ldap2", "kdc", "server")
+    made = {f"{label}.{domain}" for label in labels}
     for name in dns.records if dns else ():
         if name in made:
             path = case.path("services", "dns", "records", name)
@@ -238,7 +245,7 @@ def _check_lan(case: _Case, family: FamilyAddresses) -> Iterator[Trouble]:
         ("client", family.client, case.path(keys.client)),
         ("router", family.router, case.path(keys.router)),
     ] + [
-        (f"service {name!r}", address, case.path("services", name, keys.address))
+        (f"service {name!r}", address, case.service_path(name, keys.address))
         for name, address in family.services.items()
     ]
     seen: dict[Address, tuple[str, Path]] = {}

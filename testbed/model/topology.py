@@ -49,6 +49,9 @@ MOST_TENANTS = 65535
 AUTOMATIC_SERVERS = 5  # a /29 less network, broadcast and next hop
 
 
+ServiceName = Literal["dns", "ldap", "ldap2", "kdc"]
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,6 +103,10 @@ class Dns(_Service):
     """More names, each with an address or a list of them."""
 
 
+class Second(_Service):
+    """A second server with the same content, which is asked when the first one does not answer."""
+
+
 class Ldap(_Service):
     """A tenant's directory; the base DN follows from the domain when left out."""
 
@@ -107,6 +114,8 @@ class Ldap(_Service):
     """The directory's base, such as `dc=alpha,dc=test`."""
     tls: StrictBool = False
     """Whether passwords go to it over TLS (StartTLS) alone, checked by an authority of the tenant's own."""
+    second: Annotated[Second | None, NothingIsEmpty] = None
+    """A second server, `ldap2`, with the same content: asked when the first one does not answer."""
 
 
 class Kdc(_Service):
@@ -126,10 +135,14 @@ class Services(_Model):
     kdc: Annotated[Kdc | None, NothingIsEmpty] = None
     """A Kerberos realm (MIT)."""
 
-    def present(self) -> dict[Literal["dns", "ldap", "kdc"], Dns | Ldap | Kdc]:
-        """Return the services there are, by name."""
-        every: tuple[tuple[Literal["dns", "ldap", "kdc"], Dns | Ldap | Kdc | None], ...]
-        every = (("dns", self.dns), ("ldap", self.ldap), ("kdc", self.kdc))
+    def present(self) -> dict[ServiceName, Dns | Ldap | Second | Kdc]:
+        """Return the servers there are, by the first label of their names."""
+        every: tuple[tuple[ServiceName, Dns | Ldap | Second | Kdc | None], ...] = (
+            ("dns", self.dns),
+            ("ldap", self.ldap),
+            ("ldap2", self.ldap and self.ldap.second),
+            ("kdc", self.kdc),
+        )
         return {name: service for name, service in every if service is not None}
 
 

@@ -7,6 +7,7 @@ from testbed.mutants.mutant import Mutant, Patch
 _LOGIN = "authentication/test_login.py"
 _REACH = "routing/test_reach.py"
 _TLS = "authentication/test_tls.py"
+_FAILOVER = "authentication/test_failover.py"
 
 DAEMON = (
     Mutant(
@@ -58,6 +59,24 @@ DAEMON = (
                 "            fib = self._seen\n",
             ),
         ),
+    ),
+    Mutant(
+        "second-unasked",
+        "a tenant's second directory is never asked",
+        (f"{_FAILOVER}::test_login_goes_on_at_the_other_directory",),
+        (
+            Patch(
+                "services/ldap_login.py",
+                "            if not outcome.is_unavailable:\n",
+                "            if True:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "failover-is-everybodys",
+        "the directory that answered one tenant is asked first for every tenant",
+        (f"{_FAILOVER}::test_login_goes_on_at_the_other_directory",),
+        (Patch("services/ldap_login.py", "fib = self._thread_fib()\n", "fib = 0\n"),),
     ),
     Mutant(
         "tls-falls-back",

@@ -21,6 +21,7 @@ from testbed.plan.resources import (
     DirectoryPlan,
     FibId,
     FibPlan,
+    HostPlan,
     Interface,
     Leg,
     Mac,
@@ -291,10 +292,17 @@ def _build_directory(seat: _Seat) -> DirectoryPlan | None:
     return DirectoryPlan(
         host=f"ldap.{seat.domain}",
         address=seat.roles[Role.LDAP][0].ip,
+        second=_build_second(seat),
         base_dn=base_dn,
         admin=Secret("admin", password),
         tls=ldap.tls,
     )
+
+
+def _build_second(seat: _Seat) -> HostPlan | None:
+    if Role.LDAP2 not in seat.roles:
+        return None
+    return HostPlan(f"{Role.LDAP2}.{seat.domain}", seat.roles[Role.LDAP2][0].ip)
 
 
 def _build_realm(seat: _Seat, realm: str | None) -> RealmPlan | None:

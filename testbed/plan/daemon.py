@@ -48,11 +48,19 @@ def _tenant(tenant: TenantPlan) -> dict[str, Any]:
 def _ldap(tenant: TenantPlan, directory: DirectoryPlan) -> dict[str, Any]:
     return {
         "host": directory.host if tenant.resolvers else str(directory.address),
+        "second": _second(tenant, directory),
         "port": _LDAP_PORT,
         "base_dn": directory.base_dn,
         "user_dn": f"uid={{user}},ou=people,{directory.base_dn}",
         "authority": authority_path(tenant) if directory.tls else None,
     }
+
+
+def _second(tenant: TenantPlan, directory: DirectoryPlan) -> str | None:
+    second = directory.second
+    if second is None:
+        return None
+    return second.host if tenant.resolvers else str(second.address)
 
 
 def _kerberos(tenant: TenantPlan, realm: RealmPlan) -> dict[str, Any]:

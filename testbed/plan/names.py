@@ -20,7 +20,7 @@ ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 ID_LENGTH = 6
 
 VM_MAC = Mac("02:fd:00:00:00:01")
-_ROLE_NUMBERS = {Role.CLIENT: 1, Role.DNS: 2, Role.LDAP: 3, Role.KDC: 4}
+_ROLE_NUMBERS = {Role.CLIENT: 1, Role.DNS: 2, Role.LDAP: 3, Role.KDC: 4, Role.LDAP2: 5}
 
 
 def parse_deployment_id(text: str) -> DeploymentId:

@@ -53,8 +53,10 @@ def _texts(address: Address) -> tuple[str, str]:
 def _services(
     domain: str, hosts: Mapping[str, Iterable[Address]], realm: str | None
 ) -> Iterator[Record]:
-    if "ldap" in hosts:
-        yield Record(f"_ldap._tcp.{domain}.", "SRV", f"0 0 {_LDAP_PORT} ldap.{domain}.")
+    for priority, label in ((0, "ldap"), (10, "ldap2")):
+        if label in hosts:
+            value = f"{priority} 0 {_LDAP_PORT} {label}.{domain}."
+            yield Record(f"_ldap._tcp.{domain}.", "SRV", value)
     if "kdc" in hosts and realm is not None:
         for protocol in ("udp", "tcp"):
             value = f"0 0 {_KERBEROS_PORT} kdc.{domain}."

@@ -33,12 +33,18 @@ UNASSIGNED = FibId(0)
 
 
 class Role(StrEnum):
-    """What a tenant's container is; also the name of its image under `tenants/`."""
+    """What a tenant's container is."""
 
     CLIENT = "client"
     DNS = "dns"
     LDAP = "ldap"
+    LDAP2 = "ldap2"
     KDC = "kdc"
+
+    @property
+    def kind(self) -> Role:
+        """What it does, and so its image under `tenants/`: a second server is like the first."""
+        return Role.LDAP if self is Role.LDAP2 else self
 
 
 class Method(StrEnum):
@@ -126,14 +132,24 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
+class HostPlan:
+    """A server by its name and first address."""
+
+    host: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
 class DirectoryPlan:
     """A tenant's LDAP directory; users live at uid=NAME,ou=people,BASE_DN, the admin at cn=NAME,BASE_DN.
 
     `tls`: it has a certificate of the tenant's own authority, and the daemon asks it over TLS alone.
+    `second` has the same content.
     """
 
     host: str
     address: Address
+    second: HostPlan | None
     base_dn: str
     admin: Secret
     tls: bool

@@ -48,6 +48,7 @@ CAPABILITIES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
         # Servers start as a user without privileges and need none (see SYSCTLS).
         Role.DNS: (),
         Role.LDAP: (),
+        Role.LDAP2: (),
         Role.KDC: (),
     }
 )
@@ -128,7 +129,7 @@ def service_files(tenant: TenantPlan, container: ContainerPlan) -> tuple[FileSpe
         Role.DNS: _dns_files,
         Role.LDAP: _ldap_files,
         Role.KDC: _kdc_files,
-    }[container.role](tenant)
+    }[container.role.kind](tenant)
     return tuple(sorted(files, key=lambda file: file.path))
 
 
@@ -171,7 +172,7 @@ def service_question(tenant: TenantPlan, container: ContainerPlan) -> Question:
             return Question(
                 ("drill", "-t", f"@{address}", zone, "SOA"), answer=_name_server(tenant)
             )
-        case Role.LDAP:
+        case Role.LDAP | Role.LDAP2:
             return _ldap_question(_directory(tenant), escaping.endpoint(address))
         case Role.KDC:
             return Question(

@@ -26,6 +26,7 @@ _TITLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`tenants.NAME.services`", topology.Services),
     ("`tenants.NAME.services.dns`", topology.Dns),
     ("`tenants.NAME.services.ldap`", topology.Ldap),
+    ("`tenants.NAME.services.ldap.second`", topology.Second),
     ("`tenants.NAME.services.kdc`", topology.Kdc),
     ("`tenants.NAME.routes[]`", topology.Route),
 )
@@ -54,6 +55,8 @@ _IN_WORDS = {
     "Ldap.address": "host 89",
     "Ldap.address6": "`::89`",
     "Ldap.base_dn": "made of the domain",
+    "Second.address": "host 90",
+    "Second.address6": "`::90`",
     "Kdc.address": "host 88",
     "Kdc.address6": "`::88`",
     "Kdc.realm": "the domain in capitals",

@@ -44,7 +44,8 @@ class ConfigError(Exception):
 class LdapConfig:
     """A tenant's directory. `user_dn` holds `{user}` once, where the escaped name goes.
 
-    With an `authority`, a file in PEM, it must prove its name by TLS before it is told any password.
+    With an `authority`, a file in PEM, it must prove its name by TLS before it is told any password. A
+    `second` host has the same content.
     """
 
     host: str
@@ -52,12 +53,16 @@ class LdapConfig:
     base_dn: str
     user_dn: str
     authority: Path | None = None
+    second: str | None = None
 
     @property
-    def uri(self) -> str:
-        """The directory as libldap wants it."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"ldap://{host}:{self.port}"
+    def uris(self) -> tuple[str, ...]:
+        """The directory's servers as libldap wants them, the first one first."""
+        hosts = (self.host, self.second) if self.second else (self.host,)
+        return tuple(
+            f"ldap://[{host}]:{self.port}" if ":" in host else f"ldap://{host}:{self.port}"
+            for host in hosts
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +268,7 @@ def _ldap(reader: _Reader) -> LdapConfig:
         base_dn=reader.text("base_dn"),
         user_dn=reader.text("user_dn"),
         authority=Path(authority) if authority else None,
+        second=reader.optional_text("second", _HOST),
     )
     if config.authority and not config.authority.is_absolute():
         reader.complain("authority", "must be an absolute path")

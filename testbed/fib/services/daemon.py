@@ -89,6 +89,7 @@ class Daemon:
         self._directory = LdapLogin(
             timeout_s=setup.limits.ldap_timeout_s,
             socket_fib=fibs.socket_fib,
+            thread_fib=fibs.get_thread_fib,
             reuse_connection=Defect.REUSE_LDAP in setup.defects,
             allow_empty_password=Defect.ALLOW_EMPTY_PASSWORD in setup.defects,
         )

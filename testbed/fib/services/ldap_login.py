@@ -27,7 +27,8 @@ from .sockets import endpoint
 class LdapLogin:
     """Authenticates users at a directory; may be used by several threads at once.
 
-    `socket_fib` tells the FIB of libldap's socket. The two flags are deliberate defects, for
+    `socket_fib` tells the FIB of libldap's socket, `thread_fib` that of the calling thread: of a tenant's
+    two servers the one that answered last is asked first. The two flags are deliberate defects, for
     negative controls: see `tenantd`.
     """
 
@@ -36,11 +37,14 @@ class LdapLogin:
         *,
         timeout_s: float,
         socket_fib: Callable[[socket.socket], int],
+        thread_fib: Callable[[], int],
         reuse_connection: bool = False,
         allow_empty_password: bool = False,
     ) -> None:
         self._timeout_s = timeout_s
         self._socket_fib = socket_fib
+        self._thread_fib = thread_fib
+        self._answered: dict[int, str] = {}  # by FIB: twins' servers have the same names
         self._allow_empty_password = allow_empty_password
         self._shared: Any = None
         self._shared_lock = threading.Lock()
@@ -59,18 +63,25 @@ class LdapLogin:
         if not password and not self._allow_empty_password:
             return refused("empty password: an unauthenticated bind is not a login")
         user_dn = config.user_dn.replace("{user}", ldap.dn.escape_dn_chars(user))
-        return self._ask(config, user_dn, password)
+        fib = self._thread_fib()
+        reasons = []
+        for uri in sorted(config.uris, key=lambda uri: uri != self._answered.get(fib)):
+            outcome = self._ask(config, uri, user_dn, password)
+            if not outcome.is_unavailable:
+                self._answered[fib] = uri
+                return outcome
+            reasons.append(outcome.reason)
+        return failed("; ".join(reasons), is_unavailable=True)
 
-    def _ask(self, config: LdapConfig, user_dn: str, password: str) -> Outcome:
+    def _ask(self, config: LdapConfig, uri: str, user_dn: str, password: str) -> Outcome:
         import ldap  # noqa: PLC0415
 
-        uri = config.uri
         try:
             if self._reuse_connection:
                 with self._shared_lock:
-                    self._shared = self._shared or self._connection(config)
+                    self._shared = self._shared or self._connection(config, uri)
                     return self._bind(self._shared, user_dn, password)
-            connection = self._connection(config)
+            connection = self._connection(config, uri)
             try:
                 return self._bind(connection, user_dn, password)
             finally:
@@ -88,10 +99,10 @@ class LdapLogin:
         except ldap.LDAPError as error:
             return failed(f"{uri}: {_explained(error)}")
 
-    def _connection(self, config: LdapConfig) -> Any:
+    def _connection(self, config: LdapConfig, uri: str) -> Any:
         import ldap  # noqa: PLC0415
 
-        connection = ldap.initialize(config.uri)
+        connection = ldap.initialize(uri)
         connection.set_option(ldap.OPT_PROTOCOL_VERSION, ldap.VERSION3)
         # A referral would send the user's password to a server of the directory's choice.
         connection.set_option(ldap.OPT_REFERRALS, ldap.OPT_OFF)

@@ -110,4 +110,4 @@ def test_twins_differ_in_passwords_alone() -> None:
     assert not set(castor.users.values()) & set(pollux.users.values())
     same = pollux.users
     assert castor.model_copy(update={"users": same}) == pollux
-    assert list(castor.services.present()) == ["dns", "ldap", "kdc"]
+    assert list(castor.services.present()) == ["dns", "ldap", "ldap2", "kdc"]

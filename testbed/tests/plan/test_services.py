@@ -20,6 +20,7 @@ from testbed.plan.resources import (
     ContainerPlan,
     DirectoryPlan,
     FibId,
+    HostPlan,
     Leg,
     Mac,
     Method,
@@ -65,6 +66,7 @@ TENANT = TenantPlan(
         _container(Role.CLIENT, 1),
         _container(Role.DNS, 53),
         _container(Role.LDAP, 89),
+        _container(Role.LDAP2, 90),
         _container(Role.KDC, 88),
     ),
     resolvers=(ip_address("192.168.0.53"), ip_address("fd00:c0a8::53")),
@@ -84,6 +86,7 @@ TENANT = TenantPlan(
     directory=DirectoryPlan(
         host="ldap.alpha.test",
         address=ip_address("192.168.0.89"),
+        second=HostPlan("ldap2.alpha.test", ip_address("192.168.0.90")),
         base_dn="dc=alpha,dc=test",
         admin=Secret("admin", "directory-secret"),
         tls=False,

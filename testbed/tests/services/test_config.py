@@ -75,6 +75,16 @@ def test_the_name_to_resolve_is_the_auth_servers_unless_given() -> None:
     assert names == ["ldap.alpha.test", "kdc.bravo.test", "www.carol.test"]
 
 
+def test_a_second_directory_comes_after_the_first() -> None:
+    told = {**ldap_tenant()["ldap"], "second": "ldap2.alpha.test"}
+    ldap = parse_config(text(ldap_tenant(ldap=told))).tenants[1].ldap
+    assert ldap is not None
+    assert ldap.uris == ("ldap://ldap.alpha.test:389", "ldap://ldap2.alpha.test:389")
+    assert problems(text(ldap_tenant(ldap={**told, "second": "a b"})))[0].startswith(
+        "tenants[0].ldap.second: 'a b' does not look right"
+    )
+
+
 def test_an_authority_is_a_file_or_none() -> None:
     told = ldap_tenant()["ldap"]
     for authority, expected in ((None, None), ("/a.pem", Path("/a.pem"))):
@@ -88,12 +98,12 @@ def test_an_authority_is_a_file_or_none() -> None:
 
 
 def test_a_directory_may_be_given_by_address() -> None:
-    uris = []
+    uris: list[str] = []
     for host in ("192.168.0.89", "fd00:c0a8::59"):
         ldap = parse_config(text(ldap_tenant(ldap={**ldap_tenant()["ldap"], "host": host})))
         found = ldap.tenants[1].ldap
         assert found is not None
-        uris.append(found.uri)
+        uris += found.uris
     assert uris == ["ldap://192.168.0.89:389", "ldap://[fd00:c0a8::59]:389"]
 
 
