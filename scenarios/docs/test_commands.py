@@ -1,4 +1,4 @@
-"""Commands of the README and the guides that need a deployment work as shown, one block after another.
+"""Commands of the README, the guides and the other pages that need a deployment work as shown, one block after another.
 
 The blocks are those that are fenced as `sh deployment`; testbed/tests/docs runs the others.
 """
@@ -16,7 +16,7 @@ import pytest
 from testbed.api import Running
 
 ROOT = Path(__file__).parents[2]
-SHOWN = (ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md")))
+SHOWN = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 BLOCK = re.compile(r"^```sh deployment\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 BLOCKS = [
     pytest.param(text, id=f"{path.stem}-{number}")
@@ -27,6 +27,10 @@ SAID = {
     "greeter.py": (
         "FIB 1: app.corp.test is 192.168.0.101",
         "FIB 2: app.corp.test is 192.168.0.102",
+    ),
+    "login ann": (
+        '"verdict": "accepted"',
+        '"tenant": "alpha"',
     ),
     "inspect alpha": ("base DN", "dc=alpha,dc=test"),
     "tcpdump -nr alpha.pcap": ("192.168.0.1 > 10.64.0.1: ICMP echo request",),

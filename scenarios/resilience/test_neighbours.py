@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
+from pathlib import Path
+
 import pytest
 
 from scenarios.resilience.host import (
@@ -12,7 +17,7 @@ from scenarios.resilience.host import (
     deployments,
     take_down,
 )
-from testbed.api import Item, PrivateHost, private_host
+from testbed.api import Deadline, Item, PrivateHost, private_host, wait_for
 
 # Names as ours are, of a deployment that does not exist. $1 is an image.
 DECOYS = """
@@ -44,6 +49,20 @@ ip link delete tb${2}t00077
 rm /run/docker/plugins/tb-${2}x.sock
 """
 
+# systemd-networkd that gives every link an address, but for what $1 says. It takes a /sys that it may
+# not write to as the sign that no udev is there to wait for.
+NETWORKD = """
+exec >/run/networkd.log 2>&1
+mkdir -p /run/systemd/network /run/systemd/netif
+chown -R systemd-network: /run/systemd/netif
+cd /run/systemd/network
+printf %s "$1" >10-testbed.network
+printf '[Match]\\nName=*\\n[Network]\\nAddress=203.0.113.7/24\\nLinkLocalAddressing=no\\n' >50-all.network
+chmod 644 ./*
+mount -o remount,bind,ro /sys
+exec /lib/systemd/systemd-networkd
+"""
+GREED = "203.0.113.7"
 
 LOOK_ALIKE_COUNT = 5
 
@@ -103,3 +122,89 @@ def test_side_by_side_and_foreign_things() -> None:
         assert_as_before(host, before)
         shell(host, NO_DECOYS)
         host.stop_foreign_dockerd()
+
+
+def as_user(name: str, *arguments: str) -> tuple[str, ...]:
+    """Return `testbed` as somebody calls it by sudo, who keeps his deployments apart."""
+    own = (f"TESTBED_STATE=/run/state-of-{name}", f"HOME=/run/home/{name}", f"SUDO_USER={name}")
+    return ("env", *own, sys.executable, "-m", "testbed.cli.main", *arguments)
+
+
+def of_deployment(host: PrivateHost, deployment: str) -> set[tuple[Item, int]]:
+    """Return all that is on the host of a deployment, and how much of it."""
+    found = host.inventory().items
+    return {(item, n) for item, n in found if deployment in f"{item.name} {item.detail}"}
+
+
+@pytest.mark.timeout(600)
+def test_two_users_in_the_same_second() -> None:
+    users = ("ann", "bob")
+    with private_host() as host:
+        host.run("mkdir", *(f"/run/home/{user}" for user in users))
+        before = host.inventory()
+        # The same topology, so the same name too.
+        commands = [host.begin_command(*as_user(user, "up", TOPOLOGY)) for user in users]
+        codes = [command.wait() for command in commands]
+        assert codes == [0, 0], [command.said for command in commands]
+        ids = {}
+        for user in users:
+            told = host.run(*as_user(user, "status", "--format", "json"))  # both are well
+            (deployment,) = json.loads(told.stdout)["deployments"]
+            ids[user] = deployment["id"]
+        assert ids["ann"] != ids["bob"]
+
+        of_bob = of_deployment(host, ids["bob"])
+        assert {item.kind for item, _ in of_bob} >= {"container", "link", "netns", "process"}
+        # Ann says "all", twice, and means her own; the daemon that both use stays.
+        for _ in range(2):
+            host.run(*as_user("ann", "down", "--all"))
+            assert of_deployment(host, ids["ann"]) == set()
+            assert of_deployment(host, ids["bob"]) == of_bob
+        host.run(*as_user("bob", "status"))
+        host.run(*as_user("bob", "down"))
+        for user in users:
+            host.run("rm", "-r", f"/run/state-of-{user}")
+        assert_as_before(host, before)
+
+
+def start_networkd(host: PrivateHost, told: str) -> None:
+    """Start systemd-networkd, and wait until it has given a foreign link an address."""
+    script = ("sh", "-euc", NETWORKD, "sh", told)
+    host.run("setsid", "--fork", "unshare", "--mount", *script)
+    wait_for(lambda: "foreign" in configured(host), Deadline.after(60), what="its address")
+
+
+def configured(host: PrivateHost) -> set[str]:
+    """Return the links that systemd-networkd has given its address."""
+    links = json.loads(host.run("ip", "-json", "address").stdout)
+    return {
+        link["ifname"] for link in links for own in link["addr_info"] if own.get("local") == GREED
+    }
+
+
+def unmanaged(host: PrivateHost) -> set[str]:
+    """Return the links that systemd-networkd has seen and leaves alone."""
+    numbers = host.run("sh", "-c", "cd /run/systemd/netif/links && grep -l unmanaged *").stdout
+    links = json.loads(host.run("ip", "-json", "link").stdout)
+    return {link["ifname"] for link in links if str(link["ifindex"]) in numbers.split()}
+
+
+@pytest.mark.timeout(600)
+def test_networkd_leaves_our_links_alone() -> None:
+    page = Path(__file__).parents[2].joinpath("docs/resilience.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"^```ini networkd\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    with private_host() as host:
+        host.run("ip", "link", "add", "foreign", "type", "veth", "peer", "name", "other")
+        for link in ("foreign", "other"):
+            host.run("ip", "link", "set", link, "up")
+        start_networkd(host, told)
+        bring_up(host)
+        deployment = deployments(host)[0]["id"]
+        ours = {f"tb{deployment}tap", f"tb{deployment}t00001"}
+        wait_for(lambda: ours <= unmanaged(host), Deadline.after(30), what="it has seen our links")
+        assert not ours & configured(host)
+        assert_well(host)
+        # The control: without those lines it takes them.
+        host.run("pkill", "--exact", "systemd-network")
+        start_networkd(host, "")
+        wait_for(lambda: ours & configured(host), Deadline.after(30), what="it takes our links")

@@ -25,7 +25,7 @@ from testbed.lifecycle.deployment import Deployment
 from testbed.model.load import parse_topology
 from testbed.plan.build import build_plan
 from testbed.plan.fibstate import fib_state
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.plan.resources import Plan, VmPlan
 from testbed.sut.extension import COMMAND
 from testbed.sut.protocol import Sut

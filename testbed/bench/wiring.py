@@ -14,7 +14,7 @@ from typing import Any
 from testbed.drivers import links, namespace, process
 from testbed.model.load import parse_topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.plan.resources import Plan, TenantPlan, VmPlan
 
 _OURS, _RAW = "benchy", "benchz"  # ids of no deployment

@@ -12,7 +12,7 @@ from testbed.lifecycle.deployment import open_deployment
 from testbed.lifecycle.store import Store, state_root
 from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.plan.resources import Interface, Plan, TenantPlan
 from testbed.report.picture import svg_of
 

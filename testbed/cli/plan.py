@@ -11,7 +11,7 @@ from testbed.cli.tables import print_rows
 from testbed.cli.telling import console
 from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.plan.render import plan_view
 from testbed.plan.resources import TenantPlan
 

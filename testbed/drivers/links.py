@@ -28,7 +28,8 @@ from testbed.drivers import namespace, rtnetlink, sysctl
 from testbed.drivers.rtnetlink import Channel, Message, RefusedError
 from testbed.drivers.shield import shield
 from testbed.errors import ResourceError
-from testbed.plan.resources import DeploymentId, Interface, Mac, Plan, Role, RouterPlan, TenantPlan
+from testbed.plan.identity import DeploymentId
+from testbed.plan.resources import Interface, Mac, Plan, Role, RouterPlan, TenantPlan
 
 _PRIVATE = "private"  # routers reach the SUT, never one another behind the tap's back
 _FORMER_LIMIT_S = 30

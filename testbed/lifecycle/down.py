@@ -20,8 +20,8 @@ from testbed.lifecycle.deployment import recorded_topology
 from testbed.lifecycle.history import recorded
 from testbed.lifecycle.plugins import ensure_driver, ensure_drivers, ipam_owner
 from testbed.lifecycle.store import Record, RemovedError, Store
+from testbed.plan.identity import DeploymentId
 from testbed.plan.names import ipam_driver
-from testbed.plan.resources import DeploymentId
 
 _PASSES = 3
 

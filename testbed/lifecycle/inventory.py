@@ -18,7 +18,7 @@ from typing import Any
 
 from testbed.drivers import containers, dockerd, namespace, process, traces
 from testbed.lifecycle.store import state_root
-from testbed.plan.names import ID_ALPHABET, ID_LENGTH
+from testbed.plan.identity import ID_ALPHABET, ID_LENGTH
 
 _ID = re.compile(rf"(?:\btb-?|\btestbed[ -])([{ID_ALPHABET}]{{{ID_LENGTH}}})(?:[-t/. ]|$)")
 _FOLDER = re.compile(rf"([{ID_ALPHABET}]{{{ID_LENGTH}}})(?:/|$)")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from testbed.drivers import dockerd, ipam
 from testbed.lifecycle.store import Record, Store
+from testbed.plan.identity import DeploymentId
 from testbed.plan.names import ipam_driver
-from testbed.plan.resources import DeploymentId
 
 
 def ipam_owner(deployment: DeploymentId) -> str:

@@ -23,8 +23,7 @@ from testbed.deadline import Deadline, wait_for
 from testbed.drivers import hostlock, process
 from testbed.errors import InputError, PreflightError, Problem, TestbedError, did_you_mean
 from testbed.events import Events
-from testbed.plan.names import ID_ALPHABET, ID_LENGTH, parse_deployment_id
-from testbed.plan.resources import DeploymentId
+from testbed.plan.identity import ID_ALPHABET, ID_LENGTH, DeploymentId, parse_deployment_id
 
 DEFAULT_STATE = Path("/var/lib/testbed")
 DEFAULT_CACHE = Path("/var/cache/testbed")

@@ -12,12 +12,12 @@ from ipaddress import IPv4Address, IPv4Interface, IPv6Interface, ip_network
 from testbed.model.allocation import FamilyAddresses, allocate
 from testbed.model.topology import Sut, Tenant, Topology
 from testbed.plan import names
+from testbed.plan.identity import DeploymentId
 from testbed.plan.records import build_extra, build_records
 from testbed.plan.resources import (
     UNASSIGNED,
     Address,
     ContainerPlan,
-    DeploymentId,
     DirectoryPlan,
     FibId,
     FibPlan,

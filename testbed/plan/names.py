@@ -7,34 +7,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from ipaddress import IPv4Address
 
-from testbed.plan.resources import DeploymentId, Mac, Role
+from testbed.plan.identity import DeploymentId
+from testbed.plan.resources import Mac, Role
 
 DEPLOYMENT_LABEL = "testbed.deployment"
 KIND_LABEL = "testbed.kind"
 TENANT_LABEL = "testbed.tenant"
 
-ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
-ID_LENGTH = 6
-
 VM_MAC = Mac("02:fd:00:00:00:01")
 _ROLE_NUMBERS = {Role.CLIENT: 1, Role.DNS: 2, Role.LDAP: 3, Role.KDC: 4, Role.LDAP2: 5}
-
-
-def parse_deployment_id(text: str) -> DeploymentId:
-    """Return `text` as a deployment id.
-
-    >>> parse_deployment_id("k3x7qa")
-    'k3x7qa'
-
-    Raises:
-        ValueError: when it is none.
-    """
-    if not re.fullmatch(rf"[{ID_ALPHABET}]{{{ID_LENGTH}}}", text):
-        raise ValueError(f"{text!a} is no deployment id: {ID_LENGTH} characters of a-z and 2-7")
-    return DeploymentId(text)
 
 
 def labels(deployment: DeploymentId, kind: str, tenant: str = "") -> dict[str, str]:

@@ -21,7 +21,8 @@ from ipaddress import (
 )
 from typing import NewType
 
-DeploymentId = NewType("DeploymentId", str)
+from testbed.plan.identity import DeploymentId
+
 FibId = NewType("FibId", int)
 Mac = NewType("Mac", str)
 

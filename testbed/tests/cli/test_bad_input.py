@@ -19,7 +19,7 @@ from testbed.lifecycle.store import Store
 from testbed.lifecycle.up import bring_up
 from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.tests.cli.test_main import Run, run
 
 __all__ = ["run"]

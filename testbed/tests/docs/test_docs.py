@@ -1,4 +1,4 @@
-"""Every command that the README and the guides show is run: here those that need no deployment.
+"""Every command that the README and docs/ show is run: here those that need no deployment.
 
 A fenced block says by its info string who runs it: `sh` this test, `sh deployment` the scenario
 scenarios/docs, `sh elsewhere` whatever COVERED names.
@@ -17,10 +17,11 @@ import pytest
 from testbed.drivers import process
 
 ROOT = Path(__file__).parents[3]
-SHOWN = (ROOT / "README.md", *sorted((ROOT / "docs/guides").glob("*.md")))
+SHOWN = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 PAGES = (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("to*/README.md"))
 BLOCK = re.compile(r"^```(\w+)?([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 KINDS = ("", "deployment", "elsewhere")
+COMMANDS = r"testbed|make|pytest|python3?|\.venv/bin|fibctl|tenant-request|ssh|docker|sudo|cd"
 # What runs a command that no test of the docs can run, by the command's beginning.
 COVERED = {
     "make testbed-up": "README's own check: the first command of every new clone",
@@ -28,6 +29,7 @@ COVERED = {
     "make test": ".ci/run",
     "make clean": "testbed clean --cache, by hand: it would take everybody's images",
     "make setup": "make test",
+    "make mutants": "by hand, for hours; testbed/tests/mutants shows that each can be made",
     "make conformance": "scenarios/conformance runs the same suite",
     "testbed up": "scenarios/resilience",
     "testbed down": "scenarios/resilience",
@@ -35,8 +37,13 @@ COVERED = {
     "testbed shell": "testbed exec, which differs by the command alone",
     "testbed replay": "testbed/tests/lifecycle/test_replay.py, and by hand with --shell",
     "ssh -p": "the user's own machine",
+    "ssh -F": "testbed exec sut, in all scenarios",
+    "cd /opt/fib && python3 -m fib.services.tenantd": "testbed/lifecycle/daemon.py, at each `up`",
     "tar -xzOf": "testbed/tests/lifecycle/test_bundle.py",
     ".venv/bin/python -m pytest": "make test",
+    "TESTBED_KILLS=": "scenarios/resilience, which kills less often by itself",
+    "TESTBED_SOAK=": "by hand: it is as long as it says",
+    ".venv/bin/python -m testbed.lifecycle.inventory": "scenarios/resilience",
 }
 
 
@@ -86,7 +93,7 @@ def test_every_block_says_who_runs_it(path: Path) -> None:
 @pytest.mark.parametrize("path", SHOWN, ids=lambda path: path.stem)
 def test_no_command_hides_in_an_indented_block(path: Path) -> None:
     plain = BLOCK.sub("", path.read_text(encoding="utf-8"))
-    assert not re.findall(r"^    (?:testbed|make|\.venv/bin)\b.*", plain, re.MULTILINE)
+    assert not re.findall(rf"^    (?:\w+=\S+ )*(?:{COMMANDS})\b.*", plain, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

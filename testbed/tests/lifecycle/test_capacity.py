@@ -7,7 +7,7 @@ from testbed.lifecycle import capacity
 from testbed.lifecycle.capacity import Line, budget, require, warm_limit
 from testbed.model.load import parse_topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.plan.resources import Plan
 
 MIXED = "mix: [{share: 3, services: {dns, ldap}}, {services: {dns, kdc}}]"

@@ -13,7 +13,7 @@ from testbed.lifecycle.drift import of_fibs, of_names, of_recipes, of_topology
 from testbed.lifecycle.store import Store
 from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 
 PROPOSAL = Path(__file__).parents[3] / "topologies" / "proposal.yaml"
 PLAN = build_plan(load_topology(PROPOSAL), parse_deployment_id("abcdef"))

@@ -18,7 +18,7 @@ from testbed.lifecycle.lease import lease_tenants
 from testbed.lifecycle.store import Record
 from testbed.model.load import parse_topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.plan.resources import TenantPlan
 
 TEXT = "services_start: lease\ntenants: {a: {services: {dns}}, b: {services: {dns}}, c: {}, d: {}}"

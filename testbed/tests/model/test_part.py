@@ -10,7 +10,7 @@ from testbed.model.load import load_topology, parse_topology
 from testbed.model.part import part_of
 from testbed.model.topology import Topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.tests.conftest import Golden
 from testbed.tests.plan.topologies import topologies
 

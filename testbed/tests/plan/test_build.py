@@ -14,17 +14,9 @@ from testbed.model.topology import Topology
 from testbed.plan.build import build_plan
 from testbed.plan.daemon import daemon_config
 from testbed.plan.fibstate import fib_state
+from testbed.plan.identity import DeploymentId
 from testbed.plan.render import plan_view
-from testbed.plan.resources import (
-    DeploymentId,
-    Neighbour,
-    Plan,
-    Record,
-    RemotePlan,
-    Role,
-    Route,
-    VmPlan,
-)
+from testbed.plan.resources import Neighbour, Plan, Record, RemotePlan, Role, Route, VmPlan
 from testbed.tests.plan.topologies import ids, plan_of, plans, topologies
 
 FAST = settings(max_examples=20, deadline=None)

@@ -11,7 +11,7 @@ from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
 from testbed.plan.daemon import daemon_config
 from testbed.plan.fibstate import fib_state
-from testbed.plan.names import parse_deployment_id
+from testbed.plan.identity import parse_deployment_id
 from testbed.plan.render import plan_view
 from testbed.tests.conftest import Golden
 

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 
 from testbed.plan import names
-from testbed.plan.resources import DeploymentId, Role
+from testbed.plan.identity import DeploymentId, parse_deployment_id
+from testbed.plan.resources import Role
 from testbed.tests.plan.topologies import ids
 
 
 @pytest.mark.parametrize("text", ["", "abc", "abcdefg", "ABCDEF", "abc-ef", "abcde1", "abcde\n"])
 def test_what_is_no_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no deployment id"):
-        names.parse_deployment_id(text)
+        parse_deployment_id(text)
 
 
 @given(ids)

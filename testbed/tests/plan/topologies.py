@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from testbed.model.load import parse_topology
 from testbed.model.topology import Topology
 from testbed.plan.build import build_plan
-from testbed.plan.names import ID_ALPHABET, ID_LENGTH, parse_deployment_id
-from testbed.plan.resources import DeploymentId, Plan
+from testbed.plan.identity import ID_ALPHABET, ID_LENGTH, DeploymentId, parse_deployment_id
+from testbed.plan.resources import Plan
 
 ids = st.text(ID_ALPHABET, min_size=ID_LENGTH, max_size=ID_LENGTH).map(parse_deployment_id)
 _labels = st.from_regex(r"[a-z]([a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True)

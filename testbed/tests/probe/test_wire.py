@@ -7,7 +7,8 @@ import pytest
 
 from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
-from testbed.plan.resources import DeploymentId, Plan
+from testbed.plan.identity import DeploymentId
+from testbed.plan.resources import Plan
 from testbed.probe.capture import Frame
 from testbed.probe.wire import leaks, strays
 

@@ -18,15 +18,8 @@ import pytest
 from testbed.drivers import links, process
 from testbed.events import Event, Events
 from testbed.lifecycle.store import cache_root
-from testbed.plan.resources import (
-    DeploymentId,
-    FibId,
-    Mac,
-    Plan,
-    RemotePlan,
-    SutPlan,
-    VmPlan,
-)
+from testbed.plan.identity import DeploymentId
+from testbed.plan.resources import FibId, Mac, Plan, RemotePlan, SutPlan, VmPlan
 from testbed.sut.channel import GuestFile
 from testbed.sut.remote import RemoteMachine
 from testbed.sut.ssh_config import Account
