@@ -1,7 +1,7 @@
 """`up` and `down` killed at any moment: the next `up` makes it whole, the next `down` leaves nothing.
 
 Four kills, drawn by --seed, in every run. TESTBED_KILLS=40 draws as many; TESTBED_KILLS=all kills at
-every step there is, by each signal, and takes half an hour.
+every step there is, by each signal: a test for each command and signal, an hour and a half in all.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
 from signal import SIGINT, SIGKILL, Signals
 
 import pytest
@@ -64,11 +64,21 @@ def drawn(count: int, seed: int) -> Iterator[Blow]:
         )
 
 
-def every() -> Iterator[Blow]:
-    """Yield a kill at each event of each command by each signal, those beyond the last included."""
-    ways = ((SIGKILL, False), (SIGINT, True))
-    for command, event, (signal, group) in product(USUAL_EVENTS, range(MOST_EVENTS), ways):
-        yield Blow(command, event, 0.0, signal, group)
+def every(command: str, signal: Signals, _seed: int) -> Iterator[Blow]:
+    """Yield a kill at each event of a command, and beyond the last; Ctrl-C is for the whole group."""
+    group = signal is SIGINT
+    return (Blow(command, event, 0.0, signal, group) for event in range(MOST_EVENTS))
+
+
+def series() -> dict[str, Callable[[int], Iterator[Blow]]]:
+    """Return what makes the kills of each test, of the seed."""
+    if KILLS != "all":
+        return {"drawn": partial(drawn, int(KILLS))}
+    return {
+        f"{command}, {signal.name}": partial(every, command, signal)
+        for command in USUAL_EVENTS
+        for signal in (SIGKILL, SIGINT)
+    }
 
 
 def strike(command: Command, blow: Blow) -> str:
@@ -99,22 +109,20 @@ def begin(host: PrivateHost, command: str) -> Command:
 
 
 @pytest.mark.timeout(7200 if KILLS == "all" or int(KILLS) > 10 else 400)
-def test_killed_at_any_moment(seed: int) -> None:
-    blows = every() if KILLS == "all" else drawn(int(KILLS), seed)
-    beyond: set[tuple[str, Signals]] = set()
+@pytest.mark.parametrize("name", series())
+def test_killed_at_any_moment(name: str, seed: int) -> None:
     with private_host() as host:
         before = host.inventory()
-        for number, blow in enumerate(blows):
-            if (blow.command, blow.signal) in beyond:
-                continue
+        for number, blow in enumerate(series()[name](seed)):
             if blow.command != "up":
                 bring_up(host)
             doing = strike(begin(host, blow.command), blow)
-            print(f"{number}. {blow}: {doing or 'it had ended'}")  # noqa: T201 - shown on failure
-            if not doing and KILLS == "all":
-                beyond.add((blow.command, blow.signal))
+            print(f"{number}. {blow}: {doing or 'it had ended'}", flush=True)  # noqa: T201 - shown on failure
             assert_nothing_survives(host)
             if number % 2:
                 bring_up(host)
             take_down(host)
             assert_as_before(host, before)
+            if KILLS == "all" and not doing:
+                return
+        assert KILLS != "all", f"it tells more than {MOST_EVENTS} steps"
