@@ -40,7 +40,7 @@ _services = st.fixed_dictionaries(
     {},
     optional={
         "dns": st.just({"records": {"app.corp.test": ["192.168.0.9", "fd00:c0a8::9"]}}),
-        "ldap": st.just({"base_dn": "dc=corp"}) | st.just({}),
+        "ldap": st.sampled_from([{}, {"base_dn": "dc=corp"}, {"tls": True, "second": {}}]),
         "kdc": st.just({"realm": "CORP.TEST"}) | st.just({}),
     },
 )
