@@ -13,6 +13,7 @@ from .case import Case, fib_socket, in_fork
 from .test_sockets import DGRAM, STREAM
 
 PORT = 5300
+LOW_PORT = 79  # not for ordinary users
 OTHER_UID = 65534
 MANY = 60
 
@@ -265,6 +266,19 @@ class Listeners(Case):
             own.listen()
             self.assertEqual(self.reached(1, socket.AF_INET6, STREAM, {"own": own}), "own")
             self.assertEqual(self.reached(1, socket.AF_INET, STREAM, {"own": own}), "none")
+
+    def test_bind_that_the_kernel_refused_holds_no_port(self) -> None:
+        """The hook has let it pass: the socket's next bind must not count for that port."""
+        with fib_socket(0) as late:
+            os.seteuid(OTHER_UID)
+            try:
+                with self.refused(errno.EACCES):
+                    late.bind(("", LOW_PORT))
+            finally:
+                os.seteuid(0)
+            late.bind(("127.0.0.1", 0))
+            with fib_socket(0) as other:
+                other.bind(("", LOW_PORT))
 
     def test_row_32_group_within_a_fib(self) -> None:
         """Two sockets with SO_REUSEPORT in FIB 1 share what comes; one in FIB 2 gets its own."""

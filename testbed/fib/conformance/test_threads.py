@@ -81,6 +81,15 @@ class Threads(Case):
                 with self.refused(errno.EINVAL):
                     fib.thread_fib(number)
 
+    def test_row_04_first_and_last_number(self) -> None:
+        for number in (65535, 1, 0):
+            with self.subTest(number=number), socket.socket() as made:
+                fib.set_socket_fib(made, number)
+                fib.thread_fib(number)
+                with socket.socket() as later:
+                    found = (fib.get_thread_fib(), fib.socket_fib(later), fib.socket_fib(made))
+                    self.assertEqual(found, (number,) * 3)
+
     def test_row_05_fib_without_tenant(self) -> None:
         fib.thread_fib(777)
         for family in FAMILIES:

@@ -21,6 +21,8 @@ FOUR, SIX = socket.AF_INET, socket.AF_INET6
 OTHER = "fibc1"
 """A second interface of this namespace, with the segment's other end in tenant 3's namespace."""
 
+NEAR = {FOUR: "172.31.0.1", SIX: "fd31::1"}
+
 START_S = 30.0
 """How long an interpreter may take to start on an emulated, busy CPU."""
 
@@ -32,8 +34,12 @@ def other_interface() -> Iterator[None]:
     try:
         lab.run("ip", "link", "set", OTHER, "up")
         lab.run("ip", "-n", "fibc-r3", "link", "set", "o3", "up")
-        lab.run("ip", "addr", "add", "172.31.0.1/24", "dev", OTHER)
-        lab.run("ip", "-n", "fibc-r3", "addr", "add", "172.31.0.2/24", "dev", "o3")
+        for near, far, more in (
+            ("172.31.0.1/24", "172.31.0.2/24", ()),
+            ("fd31::1/64", "fd31::2/64", ("nodad",)),
+        ):
+            lab.run("ip", "addr", "add", near, "dev", OTHER, *more)
+            lab.run("ip", "-n", "fibc-r3", "addr", "add", far, "dev", "o3", *more)
         yield
     finally:
         lab.run("ip", "link", "del", OTHER)
@@ -100,25 +106,29 @@ class Meanwhile(Case):
     """What the data path itself does while nobody has removed such an address."""
 
     def test_row_39_packets_by_another_interface_are_not_heard(self) -> None:
-        target = lab.server(1, FOUR)
-        for kind in (DGRAM, STREAM):
-            with other_interface(), wildcard(FOUR, kind) as serving:
-                lab.run("ip", "addr", "add", f"{target}/32", "dev", OTHER)
-                lab.run("ip", "-n", "fibc-r3", "route", "add", target, "via", "172.31.0.1")
-                with lab.namespace(3):
-                    client, control = socket.socket(FOUR, kind), socket.socket(FOUR, kind)
-                with client, control:
-                    client.settimeout(lab.QUIET_S)
-                    before = lab.drops()["interface"]
-                    with contextlib.suppress(TimeoutError):
-                        client.connect((target, 5000))
-                        client.send(b"x")
-                        serving.settimeout(lab.QUIET_S)
-                        with self.assertRaises(TimeoutError):
-                            serving.recv(9) if kind == DGRAM else serving.accept()
-                    self.assertGreater(lab.drops()["interface"], before)
-                    control.settimeout(lab.TIMEOUT_S)
-                    control.connect(("172.31.0.1", 5000))  # FIB 0's own address: as ever
+        for family in self.families():
+            for kind in (DGRAM, STREAM):
+                with self.subTest(family=family, kind=kind), other_interface():
+                    self.come_by_another_interface(family, kind)
+
+    def come_by_another_interface(self, family: socket.AddressFamily, kind: int) -> None:
+        target, bits = lab.server(1, family), 32 if family == FOUR else 128
+        lab.run("ip", "addr", "add", f"{target}/{bits}", "dev", OTHER)
+        lab.run("ip", "-n", "fibc-r3", "route", "add", target, "via", NEAR[family])
+        with lab.namespace(3):
+            client, control = socket.socket(family, kind), socket.socket(family, kind)
+        with wildcard(family, kind) as serving, client, control:
+            client.settimeout(lab.QUIET_S)
+            before = lab.drops()["interface"]
+            with contextlib.suppress(TimeoutError):
+                client.connect((target, 5000))
+                client.send(b"x")
+                serving.settimeout(lab.QUIET_S)
+                with self.assertRaises(TimeoutError):
+                    serving.recv(9) if kind == DGRAM else serving.accept()
+            self.assertGreater(lab.drops()["interface"], before)
+            control.settimeout(lab.TIMEOUT_S)
+            control.connect((NEAR[family], 5000))  # FIB 0's own address: as ever
 
     def test_row_39_the_owner_stays_the_owner(self) -> None:
         with other_interface():
