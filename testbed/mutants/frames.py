@@ -5,7 +5,7 @@ from __future__ import annotations
 from testbed.mutants.mutant import Mutant, Patch
 
 _PROGRAMS = "conformance/test_rows.py::test_rows_hold[test_programs]"
-_NETWORK = "conformance/test_rows.py::test_rows_hold[test_network]"
+_WATCH = "conformance/test_rows.py::test_rows_hold[test_watch]"
 
 FRAMES = (
     Mutant(
@@ -167,7 +167,7 @@ FRAMES = (
     Mutant(
         "other-interface-ipv6",
         "an IPv6 address of a FIB can be reached by another interface",
-        (_NETWORK,),
+        (_WATCH,),
         (
             Patch(
                 "bpf/hear.bpf.c",

@@ -64,18 +64,6 @@ PORTS = (
         (Patch("bpf/bind.bpf.c", "		.family = family,\n", "		.family = AF_INET,\n"),),
     ),
     Mutant(
-        "protocols-share-a-port",
-        "a UDP socket keeps a TCP listener of its FIB off the port",
-        (_LISTENERS,),
-        (
-            Patch(
-                "bpf/bind.bpf.c",
-                "		.protocol = (__u8)context->protocol,\n",
-                "		.protocol = IPPROTO_TCP,\n",
-            ),
-        ),
-    ),
-    Mutant(
         "datagrams-never-shared",
         "SO_REUSEADDR does not let UDP sockets of a FIB share a port",
         (_LISTENERS,),
@@ -95,9 +83,8 @@ PORTS = (
         (
             Patch(
                 "bpf/bind.bpf.c",
-                "	if ((state->flags & FIB_HAS_IPV4) && !is_ipv6_only(context))\n"
-                "		return &state->ipv4;\n",
-                "",
+                "	if ((state->flags & FIB_HAS_IPV4) && !is_ipv6_only(context))\n",
+                "	if ((state->flags & FIB_HAS_IPV4) && is_ipv6_only(context))\n",
             ),
         ),
     ),
@@ -108,8 +95,8 @@ PORTS = (
         (
             Patch(
                 "bpf/bind.bpf.c",
-                "(state->flags & FIB_HAS_IPV4) && !is_ipv6_only(context)",
-                "(state->flags & FIB_HAS_IPV4)",
+                "	return !sk || BPF_CORE_READ_BITFIELD_PROBED((struct sock_common *)sk, skc_ipv6only);\n",
+                "	return !sk;\n",
             ),
         ),
     ),
