@@ -14,6 +14,7 @@ from . import bpfmap, programs, store
 from .change import compare, execute
 from .desired import ANCHOR_IPV6, Maps, Objects, build_config, build_desired, map_key
 from .document import FIB_MAX, Document, parse_document, parse_text
+from .entries import NO_WAY
 from .failure import EnvironmentFailure, StateFailure
 from .netlink import Rtnetlink
 from .retired import Retired
@@ -160,9 +161,11 @@ def remove_everything(interface: str) -> None:
             ours = present.rules - stock
             if ours:
                 netlink.add(stock - present.rules)
-            netlink.remove(present.routes)
+            closing = {route for route in present.routes if route.kind == NO_WAY}
+            netlink.remove(present.routes - closing)
             netlink.remove(present.neighbours)
             netlink.remove(present.addresses)
+            netlink.remove(closing)
             netlink.remove(removal_order(ours))
         _set_anchor(remove=True)
         programs.detach(interface)

@@ -1,18 +1,20 @@
 """Brings the kernel from one state to another; the same for everything and for one FIB.
 
-Order makes every moment safe. What is added: first the map entry of an address, then rules, the
-address, neighbours, routes, so that a packet finds its FIB or nothing. What goes leaves in the
-opposite order. An address that changes its FIB is taken off before and put on again after.
+Order makes every moment safe. What is added: first the map entry of an address, then rules and
+routes that lead nowhere, the address, neighbours, routes, so that a packet finds its FIB or nothing.
+What goes leaves in the opposite order. An address that changes its FIB is taken off before and put
+on again after.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from . import bpfmap
 from .desired import ANCHOR_IPV4, Objects, map_key
-from .entries import Address, Neighbour, Route, Rule
+from .entries import NO_WAY, Address, Neighbour, Route, Rule
 from .netlink import Rtnetlink
 from .rules import building_order, removal_order
 
@@ -86,25 +88,36 @@ def execute(
 ) -> int:
     """Make the changes; return the number of changed map entries."""
     moved = {entry.address for entry in difference.moved}
-    netlink.remove(r for r in difference.old_routes if {r.source, r.destination} & moved)
+    netlink.remove(r for r in open_ways(difference.old_routes) if _names(r) & moved)
     # First: without any address the interface would lose its routes and neighbours.
     netlink.add({ANCHOR_IPV4} & difference.new_addresses)
     netlink.remove(difference.moved)
     changes = _fill_maps(desired, present) + _set_config(config)
     netlink.add(building_order(difference.new_rules))
+    netlink.add(route for route in difference.new_routes if route.kind == NO_WAY)
     netlink.add(difference.new_addresses | (difference.moved & desired.addresses))
     netlink.add(difference.new_neighbours)
     # With its address the kernel took every route that named it as the source.
     routes = difference.new_routes | {r for r in desired.routes if r.source in moved}
-    netlink.add(_nearest_first(routes))
-    netlink.remove(difference.old_routes)
+    netlink.add(_nearest_first(open_ways(routes)))
+    netlink.remove(open_ways(difference.old_routes))
     netlink.remove(difference.old_neighbours)
     netlink.remove(difference.old_addresses - difference.moved)
+    netlink.remove(route for route in difference.old_routes if route.kind == NO_WAY)
     netlink.remove(removal_order(difference.old_rules))
     return changes + _clear_maps(desired, present)
 
 
-def _nearest_first(routes: set[Route]) -> list[Route]:
+def _names(route: Route) -> set[bytes]:
+    return {route.source, route.destination, route.origin}
+
+
+def open_ways(routes: Iterable[Route]) -> set[Route]:
+    """Return the routes that lead somewhere."""
+    return {route for route in routes if route.kind != NO_WAY}
+
+
+def _nearest_first(routes: Iterable[Route]) -> list[Route]:
     """Sort local routes before those on the link, and these before those by a router."""
     return sorted(routes, key=lambda route: (-route.kind, bool(route.via)))
 

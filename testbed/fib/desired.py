@@ -11,11 +11,13 @@ from typing import NamedTuple
 from . import bpfmap
 from .address import Interface, to_address
 from .document import Document, Fib
-from .entries import LOCAL, UNICAST, Address, Neighbour, Route, Rule
-from .rules import TABLE_BASE, build_rules
+from .entries import LOCAL, NO_WAY, UNICAST, Address, Neighbour, Route, Rule
+from .rules import SOURCE_TABLE, TABLE_BASE, build_rules
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _IPV6_METRIC = 1024  # what the kernel makes of none
+_LAST_METRIC = 1 << 31
+_LOOPBACK = 1  # LOOPBACK_IFINDEX: the kernel puts `unreachable` there
 
 
 class Maps(NamedTuple):
@@ -147,6 +149,35 @@ def _state(document: Document, fib: Fib) -> bytes:
 
 
 def _routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:
+    """Yield the routes of a FIB's table, and those of IPv6 for the packets from its addresses."""
+    own = set(_own_routes(document, fib, index))
+    yield from own
+    for entry in document.addresses_of(fib):
+        if entry.version == 6:
+            yield closing_route(entry.ip)
+            for route in own:
+                if route.family == socket.AF_INET6:
+                    yield route._replace(table=SOURCE_TABLE, source=b"", origin=entry.ip)
+
+
+def closing_route(origin: bytes) -> Route:
+    """Return what a packet from an IPv6 address meets where its FIB has no route."""
+    nowhere = bytes(16)
+    return Route(
+        socket.AF_INET6,
+        SOURCE_TABLE,
+        NO_WAY,
+        nowhere,
+        0,
+        b"",
+        b"",
+        _LAST_METRIC,
+        _LOOPBACK,
+        origin,
+    )
+
+
+def _own_routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:
     """Yield the `local` routes of the FIB's own addresses (P1) and those of the document."""
     table = TABLE_BASE + fib.id
     preferred: dict[int, bytes] = {}

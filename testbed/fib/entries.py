@@ -26,7 +26,10 @@ class Neighbour(NamedTuple):
 
 
 class Route(NamedTuple):
-    """A route by way of one interface; empty `via` and `source` mean none."""
+    """A route by way of one interface; empty `via`, `source` and `origin` mean none.
+
+    `source` is the address that packets are given, `origin` the only one whose packets it is for.
+    """
 
     family: int
     table: int
@@ -37,11 +40,19 @@ class Route(NamedTuple):
     source: bytes
     metric: int
     interface: int
+    origin: bytes = b""
 
     @property
-    def key(self) -> tuple[int, int, bytes, int, int]:
+    def key(self) -> tuple[int, int, bytes, int, int, bytes]:
         """What the kernel allows once: a route with the same key replaces it."""
-        return (self.family, self.table, self.destination, self.prefix_length, self.metric)
+        return (
+            self.family,
+            self.table,
+            self.destination,
+            self.prefix_length,
+            self.metric,
+            self.origin,
+        )
 
 
 class Rule(NamedTuple):
@@ -69,5 +80,8 @@ class AddressEvent(NamedTuple):
 
 Entry = Address | Neighbour | Route | Rule
 
-UNICAST, LOCAL = 1, 2
-TO_TABLE, GOTO, UNREACHABLE = 1, 2, 7
+UNICAST, LOCAL, NO_WAY = 1, 2, 7
+"""Kinds of routes."""
+
+TO_TABLE, GOTO, NOTHING, UNREACHABLE = 1, 2, 3, 7
+"""Actions of rules."""

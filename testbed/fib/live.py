@@ -1,8 +1,8 @@
 """FIBs added, changed and deleted one at a time, while all the others are left alone.
 
 What one FIB brings along is worked out from an index of what the others have, so the work does not
-grow with their number; the kernel is not read again. The kernel's own part does grow: it walks its
-list of rules, and all IPv6 tables at each change of an IPv6 rule (fib6_rule_flush_cache).
+grow with their number; the kernel is not read again. The kernel's own part grows little: IPv4's list of
+rules is walked a few times. Rules by mark are there already but for one FIB in 16 at most.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .entries import Rule
 from .failure import EnvironmentFailure
 from .netlink import Rtnetlink
 from .retired import Retired
-from .rules import Change, SourceTree, mark_path
+from .rules import Change, SourceTree, mark_blocks, mark_rules, present_blocks
 
 
 class Live:
@@ -186,28 +186,22 @@ class Live:
 
     def _changed_rules(self, before: Document, after: Document) -> tuple[set[Rule], set[Rule]]:
         net = _Net()
-        old, new = ({fib.id for fib in part.fibs} for part in (before, after))
-        for family in FAMILIES.values():
-            for number in old - new:
-                net.take((set(), set(self._mark_rules(family, number, -1))))
-            for number in new - old:
-                net.take((set(self._mark_rules(family, number, 1)), set()))
-        for version, tree in self._trees.items():
-            had = sources_of(before, before.fibs, version)
-            has = sources_of(after, after.fibs, version)
-            for address in [a for a, fib in had.items() if has.get(a) != fib]:
-                net.take(tree.discard(address))
-            for address in [a for a, fib in has.items() if had.get(a) != fib]:
-                net.take(tree.add(address, has[address]))
+        net.take((self._new_mark_rules(fib.id for fib in after.fibs), set()))
+        had = sources_of(before, before.fibs, 4)
+        has = sources_of(after, after.fibs, 4)
+        for address in [a for a, fib in had.items() if has.get(a) != fib]:
+            net.take(self._tree.discard(address))
+        for address in [a for a, fib in has.items() if had.get(a) != fib]:
+            net.take(self._tree.add(address, has[address]))
         return net.added, net.removed
 
-    def _mark_rules(self, family: int, number: int, step: int) -> Iterator[Rule]:
-        """Yield the rules by mark that come or go with a FIB, counting who shares them."""
-        for shift, rules in mark_path(family, number):
-            part = (family, shift, number >> shift)
-            self._marks[part] += step
-            if self._marks[part] == max(step, 0):
-                yield from rules
+    def _new_mark_rules(self, fibs: Iterable[int]) -> set[Rule]:
+        new = mark_blocks(fibs, self._blocks) - self._blocks
+        wanted = {r for f in FAMILIES.values() for block in new for r in mark_rules(f, block)}
+        rules = wanted - self._by_mark
+        self._blocks |= new
+        self._by_mark |= rules
+        return rules
 
     # The index
 
@@ -227,17 +221,12 @@ class Live:
         self._fibs: dict[int, Fib] = {}
         self._users: dict[object, set[int]] = {}
         self._named: Counter[bytes] = Counter()
-        self._marks: Counter[tuple[int, int, int]] = Counter()
         for fib in document.fibs:
             self._learn(fib)
-            for family in FAMILIES.values():
-                for shift, _ in mark_path(family, fib.id):
-                    self._marks[family, shift, fib.id >> shift] += 1
-        present = [rule for rule, ours in self._netlink.rules() if ours]
-        self._trees = {
-            version: SourceTree(family, sources_of(document, document.fibs, version), present)
-            for version, family in FAMILIES.items()
-        }
+        present = {rule for rule, ours in self._netlink.rules() if ours}
+        self._blocks = present_blocks(present)
+        self._by_mark = {rule for rule in present if not rule.prefix_length}
+        self._tree = SourceTree(sources_of(document, document.fibs, 4), present)
         self._generation = store.generation()
 
     def _learn(self, fib: Fib) -> None:

@@ -123,7 +123,7 @@ def _encode_route(entry: Route, *, remove: bool) -> _Message:
     body = _ROUTE.pack(
         entry.family,
         entry.prefix_length,
-        0,
+        len(entry.origin) * 8,
         0,
         0,
         RTPROT_FIB,
@@ -138,6 +138,8 @@ def _encode_route(entry: Route, *, remove: bool) -> _Message:
     body += _attribute(15, _U32.pack(entry.table))
     if entry.prefix_length:
         body += _attribute(1, entry.destination)
+    if entry.origin:
+        body += _attribute(2, entry.origin)
     body += _attribute(4, _U32.pack(entry.interface))
     if entry.via:
         body += _attribute(5, entry.via)
@@ -163,7 +165,8 @@ def _encode_rule(entry: Rule, *, remove: bool) -> _Message:
         body += _attribute(4, _U32.pack(entry.target))
     if remove:
         return _Message(_DELRULE, 0, body)
-    protocol = RTPROT_FIB if entry.preference else _RTPROT_KERNEL  # 0: the kernel's own
+    is_stock = entry.action == TO_TABLE and not entry.preference
+    protocol = _RTPROT_KERNEL if is_stock else RTPROT_FIB
     body += _attribute(21, bytes([protocol]))
     # Without NLM_F_EXCL the kernel does not search its whole list for an equal one.
     return _Message(_NEWRULE, _CREATE, body)
@@ -275,6 +278,7 @@ class Rtnetlink:
                             attributes.get(7, b""),
                             _number(attributes.get(6)),
                             _number(attributes.get(4)),
+                            attributes.get(2, b""),
                         )
                     )
         return found

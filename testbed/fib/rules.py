@@ -1,40 +1,57 @@
 """The policy rules: which table a packet or socket is looked up in, in O(log n) steps.
 
+    0           nothing                         (see below)
     10          everything -> 1000000          (so no rule of the system's comes in between)
-    1000000     mark 0 -> 2000000
+    1000000     mark 0 -> 2000000              (IPv6: the one table of routes by source, then local)
     1000100...  tree by mark, 4 bits a level   (leaf: table of the FIB; unknown mark: unreachable)
-    2000000...  tree by source address          (leaf: table of its FIB, then unreachable)
+    2000000...  IPv4: tree by source address   (leaf: table of its FIB, then unreachable)
     200000000   local, main, default            (FIB 0 alone: P1)
 
 `goto` only leads to a higher preference. Rules of one preference form a block that is entered
 at its first rule; what ends a block has the next preference, because a rule added later comes
 after the others of its preference. The source tree is path-compressed; which block a prefix has
 is read back from the kernel, so a change touches only the rules around the changed address.
+
+What a rule costs decides the shape (Linux 6.1, fib_nl_newrule and fib_nl_delrule):
+
+- A new rule's place is searched from the start of the list: rules are added last first.
+- The target of *every* rule is searched, 0 for one that is no goto; one without is counted as
+  unresolved, and from then on each new rule costs a walk over all. The rule 0 is that target.
+- A rule that goes costs a walk over all as long as there is a goto among them.
+- Any change of an IPv6 rule costs a walk over all IPv6 tables (fib6_rule_flush_cache), which are
+  never freed. So IPv6 has no rules by source, and rules by mark come in blocks of 16 numbers, some
+  ahead, and stay: one of a number that is no FIB leads to an empty table, then to `unreachable`.
 """
 
 from __future__ import annotations
 
 import bisect
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Final
 
-from .entries import GOTO, TO_TABLE, UNREACHABLE, Rule
+from .entries import GOTO, NOTHING, TO_TABLE, UNREACHABLE, Rule
 
 TABLE_BASE: Final = 100_000
 """Table of FIB k is TABLE_BASE + k: above 65,535 and spread over the kernel's 256 buckets."""
+
+SOURCE_TABLE: Final = TABLE_BASE
+"""Table of all FIBs' IPv6 routes, each for the packets from one of the FIB's addresses alone."""
 
 ENTRY: Final = 10
 _START = 1_000_000
 _MARK_ROOT = 1_000_100
 _MARK_LEVELS = ((12, 0xFFFFF000, 1_001_000), (8, 0xFFFFFF00, 1_002_000), (4, 0xFFFFFFF0, 1_010_000))
+_MARK_BITS, _MARK_BLOCKS = 4, 4096
+_AHEAD = 16  # one block more for so many
 _SOURCE_ROOT = 2_000_000
 _LEVEL_SPAN = 4_000_000
 _BLOCK = 3  # leaves and gotos, unreachables, end of the block
 _REST: Final = 200_000_000
 _LOCAL_TABLE, _MAIN_TABLE, _DEFAULT_TABLE = 255, 254, 253
 _ALL_BITS = 0xFFFFFFFF
+_IPV4 = socket.AF_INET
 
 Blocks = dict[tuple[bytes, int], int]
 """Prefix and length of a node of the source tree -> preference of its block."""
@@ -46,7 +63,7 @@ def stock_local_rule(family: int) -> Rule:
 
 
 def source_bypass_rule(family: int) -> Rule:
-    """Return a rule by which a packet without mark misses the source tree: a defect."""
+    """Return a rule by which a packet without mark misses the rules by source: a defect."""
     return Rule(family, 1, GOTO, mask=_ALL_BITS, target=_REST)
 
 
@@ -54,67 +71,78 @@ def build_rules(
     family: int, fibs: Iterable[int], sources: Mapping[bytes, int], present: Iterable[Rule] = ()
 ) -> set[Rule]:
     """Return all rules of a family for the FIBs and the addresses (packed) that belong to them."""
+    present = [rule for rule in present if rule.family == family]
     rules = {
+        Rule(family, 0, NOTHING),
         Rule(family, ENTRY, GOTO, target=_START),
+        Rule(family, _MARK_ROOT + 1, UNREACHABLE),
         Rule(family, _REST, TO_TABLE, table=_LOCAL_TABLE),
         Rule(family, _REST + 1, TO_TABLE, table=_MAIN_TABLE),
     }
-    if family == socket.AF_INET:  # IPv6 has no default table
+    for block in mark_blocks(fibs, present_blocks(present)):
+        rules.update(mark_rules(family, block))
+    if family == socket.AF_INET:
         rules.add(Rule(family, _REST + 2, TO_TABLE, table=_DEFAULT_TABLE))
-    rules.update(_mark_tree(family, fibs))
-    rules.update(SourceTree(family, sources, present).rules())
+        rules.update(SourceTree(sources, present).rules())
+    else:  # no default table
+        rules.add(Rule(family, _START, TO_TABLE, mask=_ALL_BITS, table=SOURCE_TABLE))
+        rules.add(Rule(family, _START + 1, GOTO, mask=_ALL_BITS, target=_REST))
     return rules
 
 
 def building_order(rules: Iterable[Rule]) -> list[Rule]:
     """Return rules in the order in which they can be added to a working tree: inside first.
 
-    Each change of an IPv6 rule makes the kernel walk all IPv6 tables there are
-    (fib6_rule_flush_cache), so what needs no table comes before what creates one.
+    That is last first; but each leaf of IPv6 creates a table, which rules after it walk over.
     """
     return sorted(rules, key=_building_key)
 
 
 def removal_order(rules: Iterable[Rule]) -> list[Rule]:
-    """Return rules in the order in which they can be removed: the ways into a block first."""
-    return sorted(rules, key=lambda rule: rule.preference)
+    """Return rules in the order in which they can be removed: the ways into a block first.
 
-
-def _building_key(rule: Rule) -> tuple[int, int, int]:
-    if rule.preference >= _REST:
-        return (0, rule.preference, 0)  # where blocks end
-    if rule.action == UNREACHABLE or (rule.target == _REST and not rule.mask):
-        return (1, -rule.preference, 0)  # ends of blocks
-    if rule.action == TO_TABLE:
-        return (2, rule.table, -rule.preference)
-    return (3, -rule.preference, 0)  # the ways into blocks, deepest first
-
-
-def _mark_tree(family: int, fibs: Iterable[int]) -> Iterator[Rule]:
-    yield Rule(family, _MARK_ROOT + 1, UNREACHABLE)
-    for fib in fibs:
-        for _, rules in mark_path(family, fib):
-            yield from rules
-
-
-def mark_path(family: int, fib: int) -> Iterator[tuple[int, list[Rule]]]:
-    """Yield the rules on the way to a FIB's table, each part with the number of bits after it.
-
-    FIBs whose numbers are equal but for those bits share that part; 0: the FIB's own.
+    Once no goto is left, the kernel no longer walks over all rules for each.
     """
-    block = _MARK_ROOT
+    return sorted(rules, key=lambda rule: (rule.action != GOTO, rule.preference))
+
+
+def _building_key(rule: Rule) -> tuple[int, int]:
+    if rule.action == NOTHING or rule.preference >= _REST:
+        return (0, rule.preference)  # what all others lead to
+    needs_no_table = rule.family == socket.AF_INET6 and rule.action == UNREACHABLE
+    return (1 if needs_no_table else 2, -rule.preference)
+
+
+def present_blocks(rules: Iterable[Rule]) -> set[int]:
+    """Return the blocks of 16 numbers that have rules by mark."""
+    return {rule.mark >> _MARK_BITS for rule in rules if rule.action == TO_TABLE and rule.mark}
+
+
+def mark_blocks(fibs: Iterable[int], present: Collection[int]) -> set[int]:
+    """Return the blocks of 16 numbers that shall have rules by mark, once these FIBs come.
+
+    Where one is missing, a sixteenth more are made after the last: numbers are given in turn.
+    """
+    needed = {fib >> _MARK_BITS for fib in fibs}
+    if needed <= set(present):
+        return set(present)
+    following = max(needed) + 1
+    ahead = range(following, min(following + len(needed) // _AHEAD, _MARK_BLOCKS))
+    return needed.union(present, ahead)
+
+
+def mark_rules(family: int, block: int) -> Iterator[Rule]:
+    """Yield the rules by mark of a block of 16 numbers, with the way to it, which others share."""
+    first = block << _MARK_BITS
+    preference = _MARK_ROOT
     for shift, mask, base in _MARK_LEVELS:
-        child = base + 2 * (fib >> shift)
-        prefix = fib >> shift << shift
-        yield (
-            shift,
-            [
-                Rule(family, block, GOTO, mark=prefix, mask=mask, target=child),
-                Rule(family, child + 1, UNREACHABLE),
-            ],
-        )
-        block = child
-    yield 0, [Rule(family, block, TO_TABLE, mark=fib, mask=_ALL_BITS, table=TABLE_BASE + fib)]
+        child = base + 2 * (first >> shift)
+        prefix = first >> shift << shift
+        yield Rule(family, preference, GOTO, mark=prefix, mask=mask, target=child)
+        yield Rule(family, child + 1, UNREACHABLE)
+        preference = child
+    for fib in range(max(first, 1), first + (1 << _MARK_BITS)):
+        yield Rule(family, preference, TO_TABLE, mark=fib, mask=_ALL_BITS, table=TABLE_BASE + fib)
 
 
 Change = tuple[set[Rule], set[Rule]]
@@ -122,17 +150,15 @@ Change = tuple[set[Rule], set[Rule]]
 
 
 class SourceTree:
-    """The tree over packed addresses; keeps the blocks that the kernel already has."""
+    """The tree over packed IPv4 addresses; keeps the blocks that the kernel already has."""
 
-    def __init__(self, family: int, sources: Mapping[bytes, int], present: Iterable[Rule]) -> None:
-        self._family = family
-        self._bits = 32 if family == socket.AF_INET else 128
+    def __init__(self, sources: Mapping[bytes, int], present: Iterable[Rule]) -> None:
         self._sources = dict(sources)
         self._sorted = sorted(self._sources)
         self._blocks: Blocks = {
             (rule.source, rule.prefix_length): rule.target
             for rule in present
-            if rule.family == family and rule.action == GOTO and rule.prefix_length
+            if rule.family == _IPV4 and rule.action == GOTO and rule.prefix_length
         }
         self._taken: dict[int, set[int]] = {}
         for preference in self._blocks.values():
@@ -148,7 +174,7 @@ class SourceTree:
 
     def _entry(self, *, is_empty: bool) -> Rule:
         target = _REST if is_empty else _SOURCE_ROOT
-        return Rule(self._family, _START, GOTO, mask=_ALL_BITS, target=target)
+        return Rule(_IPV4, _START, GOTO, mask=_ALL_BITS, target=target)
 
     def add(self, address: bytes, fib: int) -> Change:
         """Take an address in; return what that changes."""
@@ -191,7 +217,7 @@ class SourceTree:
         """Return what changes when `address` leaves the way to a group after so many bits."""
         node = self._block_of(_masked(address, length), length)
         added = {
-            Rule(self._family, block, GOTO, _masked(address, length), length, target=node),
+            Rule(_IPV4, block, GOTO, _masked(address, length), length, target=node),
             self._end(node),
             *self._leaf(node, address),
         }
@@ -227,15 +253,15 @@ class SourceTree:
         shared = _common_nibbles(group[0], group[-1]) * 4
         prefix = _masked(group[0], shared)
         target = self._block_of(prefix, shared)
-        return Rule(self._family, block, GOTO, prefix, shared, target=target)
+        return Rule(_IPV4, block, GOTO, prefix, shared, target=target)
 
     def _end(self, block: int) -> Rule:
-        return Rule(self._family, block + 2, GOTO, target=_REST)
+        return Rule(_IPV4, block + 2, GOTO, target=_REST)
 
     def _leaf(self, block: int, address: bytes) -> Iterator[Rule]:
         table = TABLE_BASE + self._sources[address]
-        yield Rule(self._family, block, TO_TABLE, address, self._bits, table=table)
-        yield Rule(self._family, block + 1, UNREACHABLE, address, self._bits)
+        yield Rule(_IPV4, block, TO_TABLE, address, 32, table=table)
+        yield Rule(_IPV4, block + 1, UNREACHABLE, address, 32)
 
     def _block_of(self, prefix: bytes, length: int) -> int:
         block = self._blocks.get((prefix, length))

@@ -123,19 +123,19 @@ DATA_PATH = (
         (
             Patch(
                 "rules.py",
-                "    yield Rule(family, _MARK_ROOT + 1, UNREACHABLE)\n",
-                "    yield Rule(family, _MARK_ROOT + 1, TO_TABLE, table=_LOCAL_TABLE)\n",
+                "        Rule(family, _MARK_ROOT + 1, UNREACHABLE),\n",
+                "        Rule(family, _MARK_ROOT + 1, TO_TABLE, table=_LOCAL_TABLE),\n",
             ),
             Patch(
                 "rules.py",
-                "                Rule(family, child + 1, UNREACHABLE),\n",
-                "                Rule(family, child + 1, TO_TABLE, table=_LOCAL_TABLE),\n",
+                "        yield Rule(family, child + 1, UNREACHABLE)\n",
+                "        yield Rule(family, child + 1, TO_TABLE, table=_LOCAL_TABLE)\n",
             ),
         ),
     ),
     Mutant(
         "source-tree-missing",
-        "packets without a mark are never looked up by their source",
+        "IPv4 packets without a mark are never looked up by their source",
         (f"{_REACH}::test_udp_request_is_answered_from_the_address_it_was_sent_to",),
         (
             Patch(
@@ -147,7 +147,7 @@ DATA_PATH = (
     ),
     Mutant(
         "source-tree-crossed",
-        "packets by source are looked up in the next tenant's table",
+        "IPv4 packets by source are looked up in the next tenant's table",
         (f"{_REACH}::test_udp_request_is_answered_from_the_address_it_was_sent_to",),
         (
             Patch(
@@ -156,6 +156,12 @@ DATA_PATH = (
                 "table = TABLE_BASE + self._sources[address] % 3 + 1\n",
             ),
         ),
+    ),
+    Mutant(
+        "source-table-missing",
+        "IPv6 packets without a mark are never routed by their source",
+        (f"{_REACH}::test_udp_request_is_answered_from_the_address_it_was_sent_to",),
+        (Patch("rules.py", "mask=_ALL_BITS, table=SOURCE_TABLE", "mask=_ALL_BITS, table=254"),),
     ),
     Mutant(
         "source-not-preferred",

@@ -18,7 +18,7 @@ from . import lab
 from .case import Case, fib_socket, in_fork
 from .test_changes import connection
 from .test_resilience import file_of, traffic
-from .test_sockets import DGRAM, wildcard
+from .test_sockets import DGRAM, source_info, wildcard
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
 NEWCOMER = 40000
@@ -98,6 +98,33 @@ class Single(Case):
         self.assertEqual(apply.apply_again(), {})
         self.live.delete([40001, 5])
         self.assertEqual(apply.apply_again(), {})
+
+    def test_row_46_no_rule_of_ipv6_changes_for_a_number_to_spare(self) -> None:
+        self.live.add(newcomer())
+        before = lab.run("ip", "-6", "rule")
+        self.live.add(newcomer(NEWCOMER + 15))
+        self.assertEqual(before, lab.run("ip", "-6", "rule"))
+        self.live.delete([NEWCOMER, NEWCOMER + 15])
+        self.assertEqual(before, lab.run("ip", "-6", "rule"))
+        for family in self.families():  # its own rule or another's of the block: to nowhere
+            for number in (NEWCOMER, NEWCOMER + 1):
+                with fib_socket(number, family) as made, self.refused(errno.ENETUNREACH):
+                    made.connect((lab.CLIENT[family], 9))
+
+    def test_row_31_ipv6_source_without_a_route_leads_nowhere(self) -> None:
+        """Not even by a route of FIB 0, for a socket without FIB that names its source."""
+        entry = newcomer()
+        entry["routes"] = [route for route in entry["routes"] if ":" not in route["to"]]
+        self.live.add(entry)
+        lab.run("ip", "link", "add", "fibc-wan", "type", "dummy")
+        self.addCleanup(lab.run, "ip", "link", "del", "fibc-wan")
+        lab.run("ip", "link", "set", "fibc-wan", "up")
+        lab.run("ip", "-6", "route", "add", "default", "dev", "fibc-wan")
+        name = source_info(SIX, "fd00:65:40::1")
+        with wildcard(SIX, DGRAM) as made, self.refused(errno.EHOSTUNREACH):
+            made.sendmsg([b"x"], [name], 0, (lab.CLIENT[SIX], 9))
+        with wildcard(SIX, DGRAM) as made:  # but for that source there is a way
+            made.sendto(b"x", (lab.CLIENT[SIX], 9))
 
     def test_row_46_many_in_one_call_are_refused_as_a_whole(self) -> None:
         before = show.show()
