@@ -23,7 +23,6 @@ LINKS: Final = (
     "fib_hear",
     "fib_jail_bind",
     "fib_jail_connect",
-    "fib_jail_create",
     "fib_jail_listen",
     "fib_jail_sendmsg",
     "fib_listen",

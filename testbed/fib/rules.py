@@ -3,8 +3,9 @@
     0           nothing                         (see below)
     10          everything -> 1000000          (so no rule of the system's comes in between)
     1000000     mark 0 -> 2000000              (IPv6: the one table of routes by source, then local)
-    1000100...  tree by mark, 4 bits a level   (leaf: table of the FIB; unknown mark: unreachable)
+    1000002     else -> 100000100
     2000000...  IPv4: tree by source address   (leaf: table of its FIB, then unreachable)
+    100000100.. tree by mark, 4 bits a level   (leaf: table of the FIB; unknown mark: unreachable)
     200000000   local, main, default            (FIB 0 alone: P1)
 
 `goto` only leads to a higher preference. Rules of one preference form a block that is entered
@@ -41,8 +42,12 @@ SOURCE_TABLE: Final = TABLE_BASE
 
 ENTRY: Final = 10
 _START = 1_000_000
-_MARK_ROOT = 1_000_100
-_MARK_LEVELS = ((12, 0xFFFFF000, 1_001_000), (8, 0xFFFFFF00, 1_002_000), (4, 0xFFFFFFF0, 1_010_000))
+_MARK_ROOT = 100_000_100
+_MARK_LEVELS = (
+    (12, 0xFFFFF000, 100_001_000),
+    (8, 0xFFFFFF00, 100_002_000),
+    (4, 0xFFFFFFF0, 100_010_000),
+)
 _MARK_BITS, _MARK_BLOCKS = 4, 4096
 _AHEAD = 16  # one block more for so many
 _SOURCE_ROOT = 2_000_000
@@ -135,6 +140,7 @@ def mark_rules(family: int, block: int) -> Iterator[Rule]:
     """Yield the rules by mark of a block of 16 numbers, with the way to it, which others share."""
     first = block << _MARK_BITS
     preference = _MARK_ROOT
+    yield Rule(family, _START + 2, GOTO, target=preference)
     for shift, mask, base in _MARK_LEVELS:
         child = base + 2 * (first >> shift)
         prefix = first >> shift << shift
@@ -268,11 +274,12 @@ class SourceTree:
         if block is None:
             level = length // 4
             taken = self._taken.setdefault(level, set())
-            block = self._next_free.get(level, _SOURCE_ROOT + level * _LEVEL_SPAN)
+            # Last first: the place of a new block's rules is near the start of the list.
+            block = self._next_free.get(level, _SOURCE_ROOT + (level + 1) * _LEVEL_SPAN - _BLOCK)
             while block in taken:
-                block += _BLOCK
+                block -= _BLOCK
             taken.add(block)
-            self._next_free[level] = block + _BLOCK
+            self._next_free[level] = block - _BLOCK
             self._blocks[prefix, length] = block
         return block
 
@@ -280,7 +287,7 @@ class SourceTree:
         block = self._blocks.pop(node)
         level = node[1] // 4
         self._taken[level].discard(block)
-        self._next_free[level] = min(block, self._next_free.get(level, block))
+        self._next_free[level] = max(block, self._next_free.get(level, block))
 
 
 @lru_cache(maxsize=512)

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The jail: code in a jailed cgroup cannot use a socket of a FIB that is not in the cgroup's set,
- * however it came by it: by prctl and SO_SETFIB (refused in thread.bpf.c and sockopt.bpf.c), by a
- * descriptor made before or elsewhere (refused here, when it is used), or by a family below IP or
- * with connections of its own inside (packet, SMC; refused here). What an output interface or a source
- * address chosen per packet would get past this is stopped by the egress guard. Everything is refused
- * with EPERM.
+ * however it came by it: by prctl, or by a family below IP or with connections of its own inside (packet,
+ * SMC; both refused in thread.bpf.c), by SO_SETFIB (sockopt.bpf.c), or by a descriptor made before or
+ * elsewhere (refused here, when it is used). What an output interface or a source address chosen per
+ * packet would get past this is stopped by the egress guard. Everything is refused with EPERM.
  */
 #include "home.h"
 #include "policy.h"
@@ -17,21 +16,6 @@ static __always_inline int judge(const struct socket *sock)
 	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6))
 		return 0;
 	return !sock_is_home(sk) || may_use(sk->sk_mark) ? 0 : -EPERM;
-}
-
-/* Families that no socket hook sees inside (SMC, RDS, TIPC) or that are below IP lead past the rest. */
-static __always_inline bool is_watched(int family)
-{
-	return family == AF_INET || family == AF_INET6 || family == AF_UNIX ||
-	       family == AF_NETLINK || family == AF_ALG;
-}
-
-SEC("lsm/socket_create")
-int BPF_PROG(fib_jail_create, int family, int type, int protocol, int kern)
-{
-	if (kern || is_watched(family))
-		return 0;
-	return current_policy() & FIB_JAIL ? -EPERM : 0;
 }
 
 SEC("lsm/socket_bind")

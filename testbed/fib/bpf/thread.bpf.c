@@ -41,7 +41,17 @@ int BPF_PROG(fib_task_alloc, struct task_struct *task, unsigned long clone_flags
 	return 0;
 }
 
-/* Connections that the kernel opens for a thread (MPTCP subflows, SMC, network file systems) are the
+/* Families that no socket hook sees inside (SMC, RDS, TIPC) or that are below IP lead out of a jail. */
+static __always_inline bool may_create(int family, int kern)
+{
+	return kern || family == AF_UNIX || family == AF_NETLINK || family == AF_ALG ||
+	       !(current_policy() & FIB_JAIL);
+}
+
+/* One program for all that is asked of a new socket: each one more on a hook that every socket() passes
+ * costs more than what it does (docs/scale.md).
+ *
+ * Connections that the kernel opens for a thread (MPTCP subflows, SMC, network file systems) are the
  * thread's too. lsm_cgroup, because the LSM hook proper may not call bpf_setsockopt. 1: go on, 0: EPERM. */
 SEC("lsm_cgroup/socket_post_create")
 int BPF_PROG(fib_socket, struct socket *sock, int family, int type, int protocol, int kern)
@@ -50,7 +60,7 @@ int BPF_PROG(fib_socket, struct socket *sock, int family, int type, int protocol
 	__u32 fib;
 
 	if ((family != AF_INET && family != AF_INET6) || !sk)
-		return 1;
+		return may_create(family, kern);
 	if (!sock_is_home(sk)) {
 		bpf_sk_storage_get(&fib_foreign, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 		return 1;
