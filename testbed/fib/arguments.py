@@ -195,10 +195,10 @@ def _add_watchers(commands: Any) -> None:
             commands,
             "watch",
             "refuse addresses of FIBs that somebody adds by hand",
-            "Watch the addresses of all interfaces until interrupted. One that belongs to a FIB, or to "
-            "the interface of the FIBs, and was added by hand, is removed again; one that was removed by "
-            "hand is told. Each alarm is a line that names the owner. Until then the address is in its "
-            "owner's FIB, and what comes for it by another interface is not heard.",
+            "Watch the addresses of all interfaces until interrupted, or everything is taken off. One that "
+            "belongs to a FIB, or to the interface of the FIBs, and was added by hand, is removed again; one "
+            "that was removed by hand is told. Each alarm is a line that names the owner. Until then the "
+            "address is in its owner's FIB, and what comes for it by another interface is not heard.",
         )
     )
 

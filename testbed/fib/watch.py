@@ -31,11 +31,14 @@ class Seen(NamedTuple):
 
 
 def watch(say: Say) -> None:
-    """Watch until interrupted: `say` is told each alarm, with `address`, `interface`, `alarm`."""
+    """Watch until interrupted, or everything is taken off.
+
+    `say` is told each alarm, with `address`, `interface`, `alarm`.
+    """
     with Rtnetlink(0) as listening:
         listening.follow_addresses()
         judge(listening.address_events_of_all(), say)
-        while True:
+        while store.exists():
             try:
                 events = listening.receive_addresses()
             except OSError as error:
@@ -50,7 +53,13 @@ def judge(events: list[AddressEvent], say: Say) -> None:
     suspects = [event for event in events if not _is_ours(event)]
     if not suspects:
         return
-    with locked(), bpfmap.address_map() as owners:
+    with locked():
+        if store.exists():
+            _judge_each(suspects, say)
+
+
+def _judge_each(suspects: list[AddressEvent], say: Say) -> None:
+    with bpfmap.address_map() as owners:
         home = store.interface()
         for event in suspects:
             owner = owners.get(map_key(event.address.address))

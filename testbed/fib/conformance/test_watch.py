@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .. import api as fib
+from .. import apply
 from . import lab
 from .case import Case, fib_socket
 from .test_sockets import DGRAM, STREAM, wildcard
@@ -100,6 +101,11 @@ class Watch(Case):
         lab.put(lab.document())
         self.provoke()
         self.assertEqual(self.alarms, [])
+
+    def test_row_39_watching_ends_when_all_is_taken_off(self) -> None:
+        self.addCleanup(lab.put, lab.document())
+        apply.remove_everything(lab.NIC)
+        self.assertEqual(self.watcher.wait(lab.TIMEOUT_S), 0)
 
 
 class Meanwhile(Case):
