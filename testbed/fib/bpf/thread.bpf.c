@@ -48,8 +48,7 @@ static __always_inline bool may_create(int family, int kern)
 	       !(current_policy() & FIB_JAIL);
 }
 
-/* One program for all that is asked of a new socket: each one more on a hook that every socket() passes
- * costs more than what it does (docs/scale.md).
+/* One program for all that is asked of a new socket: every socket() passes each one there is.
  *
  * Connections that the kernel opens for a thread (MPTCP subflows, SMC, network file systems) are the
  * thread's too. lsm_cgroup, because the LSM hook proper may not call bpf_setsockopt. 1: go on, 0: EPERM. */
