@@ -86,6 +86,8 @@ class Qmp:
     def _receive(self) -> dict[str, Any]:
         try:
             line = self._lines.readline()
+        except ConnectionError as error:  # it left without reading what we had sent
+            raise ResourceError(f"QEMU hung up: {error}") from error
         except OSError as error:
             raise ResourceError(f"QEMU does not answer: {error}") from error
         if not line.endswith(b"\n"):
