@@ -10,6 +10,7 @@ DNS SRV in the calling thread's FIB.
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,16 @@ class KerberosLogin:
         self._rcache_directory = rcache_directory
         self._verify_kdc = verify_kdc
         self._keytab_of = keytab_of
+        self._loading = threading.Lock()
 
     def load_libraries(self) -> None:
-        """Load the libraries before the first request has to wait for them."""
+        """Load the libraries before the first request has to wait for them.
+
+        One thread at a time, as in `LdapLogin.load_library`.
+        """
         krb5.load_library()
-        import gssapi  # noqa: F401, PLC0415 - absent on hosts that only run the unit tests
+        with self._loading:
+            import gssapi.exceptions  # noqa: F401, PLC0415 - absent on hosts that only run the unit tests
 
     def login(self, config: KerberosConfig, user: str, password: str) -> Outcome:
         """Get a TGT with the password, then make the KDC prove that it knows our key."""
@@ -105,6 +111,7 @@ class KerberosLogin:
 
     def accept(self, config: KerberosConfig, fib: int, token: bytes) -> Outcome:
         """Accept a GSS-API initial token for our service."""
+        self.load_libraries()
         import gssapi  # noqa: PLC0415
         from gssapi.exceptions import GSSError  # noqa: PLC0415
 

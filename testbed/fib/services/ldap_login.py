@@ -49,13 +49,20 @@ class LdapLogin:
         self._shared: Any = None
         self._shared_lock = threading.Lock()
         self._reuse_connection = reuse_connection
+        self._loading = threading.Lock()
 
     def load_library(self) -> None:
-        """Load libldap before the first request has to wait for it."""
-        import ldap  # noqa: F401, PLC0415 - absent on hosts that only run the unit tests
+        """Load libldap before the first request has to wait for it.
+
+        One thread at a time: of two that import a package and its module at once, Python lets one
+        go on with half of it, rather than let both wait for each other.
+        """
+        with self._loading:
+            import ldap.dn  # noqa: F401, PLC0415 - absent on hosts that only run the unit tests
 
     def login(self, config: LdapConfig, user: str, password: str) -> Outcome:
         """Bind as `user` and ask the directory who we are then."""
+        self.load_library()
         import ldap.dn  # noqa: PLC0415
 
         if not user:
