@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
-from testbed.drivers import containers, x509
+from testbed.drivers import x509
 from testbed.faults.note import fault, note
+from testbed.faults.services import serve_anew
 from testbed.lifecycle import certificates
-from testbed.lifecycle.tenants import await_health
 from testbed.plan.resources import ContainerPlan, Role, TenantPlan
 from testbed.plan.services import FileSpec, service_files, tls_files
 from testbed.running import Tenant
@@ -35,7 +35,7 @@ def certificate_shown(
 
     with fault(note(tenant, "another certificate shown"), lambda: _serve_as_planned(tenant)):
         for container in _servers(tenant):
-            _serve(tenant, _in_clear(tenant), container, shown(container))
+            serve_anew(tenant, _in_clear(tenant), container, shown(container))
         yield
 
 
@@ -45,24 +45,14 @@ def tls_unknown(tenant: Tenant) -> Iterator[None]:
     plan = _in_clear(tenant)
     with fault(note(tenant, "TLS unknown"), lambda: _serve_as_planned(tenant)):
         for container in _servers(tenant):
-            _serve(tenant, plan, container, service_files(plan, container))
+            serve_anew(tenant, plan, container, service_files(plan, container))
         yield
 
 
 def _serve_as_planned(tenant: Tenant) -> None:
     for container in _servers(tenant):
         own = certificates.files(tenant.folder, tenant.plan, container)
-        _serve(tenant, tenant.plan, container, (*service_files(tenant.plan, container), *own))
-
-
-def _serve(
-    tenant: Tenant, plan: TenantPlan, container: ContainerPlan, files: tuple[FileSpec, ...]
-) -> None:
-    """Let the server start anew with `files`; `plan` says how it is asked whether it works."""
-    containers.kill(tenant.docker, container.name)
-    containers.put_files(tenant.docker, container.name, files)
-    containers.start(tenant.docker, container.name)
-    await_health(tenant.docker, plan, container)
+        serve_anew(tenant, tenant.plan, container, (*service_files(tenant.plan, container), *own))
 
 
 def _servers(tenant: Tenant) -> tuple[ContainerPlan, ...]:

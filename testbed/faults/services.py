@@ -10,8 +10,8 @@ from testbed.drivers import containers
 from testbed.errors import ResourceError
 from testbed.faults.note import fault, note
 from testbed.lifecycle.tenants import await_health
-from testbed.plan.resources import Record, Role, TenantPlan
-from testbed.plan.services import admin_dn, ldap_program, service_files, user_dn
+from testbed.plan.resources import ContainerPlan, Record, Role, TenantPlan
+from testbed.plan.services import FileSpec, admin_dn, ldap_program, service_files, user_dn
 from testbed.running import Tenant
 
 _KEPT_REALM = "/var/lib/testbed/kept"
@@ -115,7 +115,14 @@ def _await_service(tenant: Tenant, role: Role) -> None:
 
 def _serve_names(tenant: Tenant, plan: TenantPlan) -> None:
     container = plan.container(Role.DNS)
+    serve_anew(tenant, tenant.plan, container, service_files(plan, container))
+
+
+def serve_anew(
+    tenant: Tenant, plan: TenantPlan, container: ContainerPlan, files: tuple[FileSpec, ...]
+) -> None:
+    """Let the server start anew with `files`; `plan` says how it is asked whether it works."""
     containers.kill(tenant.docker, container.name)
-    containers.put_files(tenant.docker, container.name, service_files(plan, container))
+    containers.put_files(tenant.docker, container.name, files)
     containers.start(tenant.docker, container.name)
-    _await_service(tenant, Role.DNS)
+    await_health(tenant.docker, plan, container)
