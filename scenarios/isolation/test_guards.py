@@ -106,7 +106,8 @@ def forced_frames(
     flat = [nonce for pair in nonces.values() for nonce in pair]
     frames = wire.frames()
     left = [f for nonce in flat for f in sent_by_sut(deployment.plan, frames, nonce)]
-    return len(left), len(leaks(deployment.plan, frames, nonces=dict.fromkeys(flat, owner.name)))
+    owners = dict.fromkeys(flat, owner.name)
+    return len(left), len(leaks(deployment.plan, frames, [owner, receiver], nonces=owners))
 
 
 @pytest.mark.expects("guard-router", "guard-source")

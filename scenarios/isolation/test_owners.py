@@ -76,7 +76,7 @@ def test_client_with_another_tenants_server_address_is_served(
     assert any(f.destination == taken and f.has(nonce.encode()) for f in own_frames)
     # The SUT's own address of that number is served as ever.
     assert who_am_i(other.client, route_to(other.client)).tenant == other.name
-    assert not leaks(deployment.plan, wire.frames(), nonces={nonce: tenant.name})
+    assert not leaks(deployment.plan, wire.frames(), tenants, nonces={nonce: tenant.name})
 
 
 @pytest.mark.tenants(2, overlap="client")

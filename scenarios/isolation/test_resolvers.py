@@ -62,4 +62,4 @@ def test_virtual_resolver_is_each_tenants_own(
     for tenant in tenants:
         asked = [f for f in frames_of(frames, tenant.plan) if f.destination_port == 53]
         assert [str(frame.destination) for frame in asked] == [servers[tenant.fib]] * 2
-    assert not leaks(deployment.plan, frames)
+    assert not leaks(deployment.plan, frames, tenants)

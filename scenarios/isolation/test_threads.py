@@ -132,7 +132,7 @@ def test_siblings_have_each_their_own_fib(
     for tenant, nonce in zip(tenants, nonces, strict=True):
         (sent,) = sent_by_sut(deployment.plan, frames_of(frames, tenant.plan), nonce)
         assert sent.source == tenant.server
-    assert not leaks(deployment.plan, frames, nonces=nonces)
+    assert not leaks(deployment.plan, frames, tenants, nonces=nonces)
 
 
 @pytest.mark.tenants(2, overlap="client")
@@ -150,7 +150,7 @@ def test_what_a_thread_starts_has_its_fib(
     }
     assert sent == dict.fromkeys(nonces, 1)
     owners = dict.fromkeys(nonces.values(), tenant.name)
-    assert not leaks(deployment.plan, wire.frames(), nonces=owners)
+    assert not leaks(deployment.plan, wire.frames(), tenants, nonces=owners)
 
 
 def test_thread_with_a_dead_ones_number_starts_without_its_fib(

@@ -114,7 +114,7 @@ def test_each_fib_has_a_default_of_its_own_and_the_more_specific_wins(
     for nonce, tenant in nonces.items():
         assert len(sent_by_sut(deployment.plan, frames_of(frames, tenant.plan), nonce)) == 1
     owners = {nonce: tenant.name for nonce, tenant in nonces.items()}
-    assert not leaks(deployment.plan, frames, nonces=owners)
+    assert not leaks(deployment.plan, frames, tenants, nonces=owners)
 
 
 @pytest.mark.exclusive

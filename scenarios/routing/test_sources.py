@@ -50,4 +50,4 @@ def test_unbound_socket_sends_from_its_fibs_preferred_address(
         wire.await_frame(lambda frame, nonce=nonce: frame.has(nonce.encode()))  # type: ignore[misc]
         (sent,) = sent_by_sut(plan, frames_of(wire.frames(), tenant.plan), nonce)
         assert (sent.source, sent.destination_mac) == (expected.source, expected.mac)
-    assert not leaks(plan, wire.frames(), nonces=dict.fromkeys(nonces.values(), name))
+    assert not leaks(plan, wire.frames(), [tenant], nonces=dict.fromkeys(nonces.values(), name))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
+from typing import Protocol
 
 from testbed.plan.fib import local_fibs
 from testbed.plan.resources import UNASSIGNED, Address, FibId, Plan, TenantPlan
@@ -35,21 +36,39 @@ def frames_of(frames: Iterable[Frame], tenant: TenantPlan) -> tuple[Frame, ...]:
     return tuple(f for f in frames if mac in {f.source_mac, f.destination_mac})
 
 
+class Named(Protocol):
+    """A tenant, or its part of the plan."""
+
+    @property
+    def name(self) -> str:
+        """The tenant's name."""
+
+
 def leaks(
-    plan: Plan, frames: Iterable[Frame], *, nonces: Mapping[str, str] | None = None
+    plan: Plan,
+    frames: Iterable[Frame],
+    tenants: Iterable[Named] | None = None,
+    *,
+    nonces: Mapping[str, str] | None = None,
 ) -> tuple[Leak, ...]:
     """Return every frame at a router that is not the tenant's it belongs to.
 
-    `nonces` maps a nonce that stands in payloads to its tenant's name.
+    With `tenants`, addresses are judged in frames at their routers or with their addresses alone:
+    scenarios that run beside may forge frames of the tenants that they have leased. `nonces` maps
+    a nonce that stands in payloads to its tenant's name; it is looked for at every router.
     """
     fibs = local_fibs(plan)
     routers = {tenant.router.uplink.mac: tenant for tenant in plan.tenants}
+    names = {tenant.name for tenant in (plan.tenants if tenants is None else tenants)}
+    own_fibs = {tenant.fib for tenant in plan.tenants if tenant.name in names}
     found = []
     for frame in frames:
         router = routers.get(frame.source_mac) or routers.get(frame.destination_mac)
         if router is None:
             continue
-        reason = _disagreement(fibs, frame, router, nonces or {})
+        reason = _foreign_nonce(frame, router, nonces or {})
+        if not reason and (tenants is None or own_fibs & {router.fib, _fib(fibs, frame, router)}):
+            reason = _foreign_address(fibs, frame, router)
         if reason:
             found.append(Leak(frame, router.name, reason))
     return tuple(found)
@@ -95,15 +114,25 @@ def _source_bytes(raw: bytes) -> bytes:
     return b""
 
 
-def _disagreement(
-    fibs: Mapping[Address, FibId], frame: Frame, router: TenantPlan, nonces: Mapping[str, str]
-) -> str:
+def _server_address(frame: Frame, router: TenantPlan) -> Address | None:
     comes_from_router = frame.source_mac == router.router.uplink.mac
-    server_address = frame.destination if comes_from_router else frame.source
-    if server_address is not None and not _is_of_link(server_address):
-        fib = fibs.get(server_address, UNASSIGNED)
-        if fib != router.fib:
-            return f"{server_address} belongs to FIB {fib}, the router to FIB {router.fib}"
+    return frame.destination if comes_from_router else frame.source
+
+
+def _fib(fibs: Mapping[Address, FibId], frame: Frame, router: TenantPlan) -> FibId | None:
+    address = _server_address(frame, router)
+    return None if address is None else fibs.get(address, UNASSIGNED)
+
+
+def _foreign_address(fibs: Mapping[Address, FibId], frame: Frame, router: TenantPlan) -> str:
+    address = _server_address(frame, router)
+    fib = _fib(fibs, frame, router)
+    if address is None or _is_of_link(address) or fib == router.fib:
+        return ""
+    return f"{address} belongs to FIB {fib}, the router to FIB {router.fib}"
+
+
+def _foreign_nonce(frame: Frame, router: TenantPlan, nonces: Mapping[str, str]) -> str:
     for nonce, tenant in nonces.items():
         if tenant != router.name and frame.has(nonce.encode()):
             return f"carries the nonce of {tenant!r}"

@@ -63,3 +63,19 @@ def test_request_to_another_tenants_server_leaks_and_a_report_to_the_link_does_n
         others,
         nobodys,
     ]
+
+
+def test_forgery_of_tenants_that_are_not_asked_about_is_no_leak_unless_it_has_a_nonce(
+    plan: Plan,
+) -> None:
+    """A scenario beside may forge frames of the tenants that it has leased."""
+    alpha, bravo, charlie = plan.tenants[:3]
+    router, sut = alpha.router.uplink.mac, plan.sut.machine.mac
+    forged = packet(router, sut, "192.168.0.1", "192.168.0.1")
+    assert leaks(plan, [forged], [alpha])
+    assert leaks(plan, [forged])
+    assert not leaks(plan, [forged], [bravo, charlie])
+    assert leaks(plan, [forged], [bravo], nonces={"\0" * 8: bravo.name})
+    to_bravo = packet(router, sut, "192.168.0.1", str(bravo.server_addresses[0].ip))
+    assert leaks(plan, [to_bravo], [bravo])
+    assert not leaks(plan, [to_bravo], [charlie])
