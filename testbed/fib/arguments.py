@@ -9,6 +9,7 @@ from typing import Any, Final
 PIECES: Final = {
     "thread-fib": "new sockets no longer take the FIB of their thread",
     "thread-leak": "a thread's FIB is that of its whole process",
+    "worker-leak": "accept() with SO_FIB_ACCEPT sets the FIB of a worker of io_uring, too",
     "accept-fib": "accepted sockets no longer take the FIB of their local address",
     "reply-route": "RST, echo replies and ICMP errors are routed in FIB 0",
     "egress-guard": "frames leave whatever their mark, source and router",

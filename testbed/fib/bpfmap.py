@@ -22,7 +22,7 @@ OF_INTERFACE: Final = 0xFFFFFFFF
 """Value of an own address that follows the interface FIB; also "any FIB" of a router."""
 
 HAS_IPV4, HAS_IPV6, HAS_ROUTERS = 1, 2, 4
-STRICT_MAC, GUARD_OFF, THREAD_LEAK, ACTIVE, POLICIES = 1, 2, 4, 8, 16
+STRICT_MAC, GUARD_OFF, THREAD_LEAK, ACTIVE, POLICIES, WORKER_LEAK = 1, 2, 4, 8, 16, 32
 ACCEPT_SETS_THREAD, JAIL = 1, 2
 
 DROPS: Final = (

@@ -44,6 +44,7 @@ def _unmark(*names: str) -> None:
 _PIECES: Final[dict[str, Callable[[], None]]] = {
     "thread-fib": lambda: programs.detach_program("fib_socket"),
     "thread-leak": lambda: _set_flag(bpfmap.THREAD_LEAK),
+    "worker-leak": lambda: _set_flag(bpfmap.WORKER_LEAK),
     "accept-fib": lambda: _unmark("ipv4/tcp_fwmark_accept"),
     "reply-route": lambda: _unmark("ipv4/fwmark_reflect", "ipv6/fwmark_reflect"),
     "egress-guard": lambda: _set_flag(bpfmap.GUARD_OFF),

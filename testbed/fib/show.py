@@ -101,8 +101,12 @@ def _fibs(document: Document) -> list[tuple[int, str, list[str]]]:
 
 
 def _broken(flags: int) -> list[str]:
-    broken = ["egress-guard"] if flags & bpfmap.GUARD_OFF else []
-    return broken + (["thread-leak"] if flags & bpfmap.THREAD_LEAK else [])
+    pieces = {
+        "egress-guard": bpfmap.GUARD_OFF,
+        "thread-leak": bpfmap.THREAD_LEAK,
+        "worker-leak": bpfmap.WORKER_LEAK,
+    }
+    return [name for name, flag in pieces.items() if flags & flag]
 
 
 def _addresses(owners: dict[str, int], lengths: dict[str, int], fib: int) -> list[str]:

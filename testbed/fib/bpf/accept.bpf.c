@@ -9,14 +9,22 @@
 #include "policy.h"
 #include "task.h"
 
+static __always_inline bool is_worker(void)
+{
+	const struct fib_config *config = fib_settings();
+
+	if (config && (config->flags & FIB_WORKER_LEAK))
+		return false;
+	return bpf_get_current_task_btf()->flags & PF_IO_WORKER;
+}
+
 SEC("fexit/inet_csk_accept")
 int BPF_PROG(fib_accept, struct sock *listener, int flags, int *error, bool kern,
 	     struct sock *accepted)
 {
 	__u32 *opted;
 
-	if (!accepted || kern || (bpf_get_current_task_btf()->flags & PF_IO_WORKER) ||
-	    !sock_is_home(accepted))
+	if (!accepted || kern || is_worker() || !sock_is_home(accepted))
 		return 0;
 	opted = bpf_sk_storage_get(&fib_accepting, listener, NULL, 0);
 	if ((opted && *opted) || (current_policy() & FIB_ACCEPT_SETS_THREAD))

@@ -46,6 +46,7 @@ struct fib_router {
 #define FIB_ACTIVE 8u /* there are FIBs: wildcard sockets must leave room for theirs */
 
 #define FIB_POLICIES 16u /* some cgroup has a policy */
+#define FIB_WORKER_LEAK 32u /* negative control: accept() sets the FIB of a worker of io_uring, too */
 
 struct fib_config {
 	__u32 interface_fib;

@@ -3,9 +3,9 @@
  *
  *   fib-uring socket inline|worker|poller   a ring made in FIB 2: prints the FIB of a socket made by it,
  *                                           and of another after the thread has gone to FIB 3
- *   fib-uring accept inline|worker PORT N   listens in a thread of FIB 2 until a line comes, accepts N
- *                                           connections and prints the FIB of each, then the thread's,
- *                                           then that of a socket made by a worker
+ *   fib-uring accept inline|worker PORT N   listens with SO_FIB_ACCEPT in a thread of FIB 2 until a line
+ *                                           comes, accepts N connections and prints the FIB of each and of
+ *                                           a socket that whoever accepted makes next; then the thread's
  *
  * inline: by the thread itself. worker: by a thread of the kernel's pool. poller: by the ring's own thread.
  * Without a library: only what is needed, one request at a time. Exit code 1: the kernel refused.
@@ -77,23 +77,40 @@ static void open_ring(struct ring *ring, const char *by)
 	ring->cqes = (struct io_uring_cqe *)(cq + params.cq_off.cqes);
 }
 
-/* Hand one request to the kernel and return its result, a descriptor. */
-static int ask(struct ring *ring, const struct io_uring_sqe *request)
+static unsigned enter_flags(const struct ring *ring)
 {
-	unsigned tail = *ring->sq_tail, index = tail & ring->sq_mask, flags = IORING_ENTER_GETEVENTS;
+	return IORING_ENTER_GETEVENTS | (ring->has_poller ? IORING_ENTER_SQ_WAKEUP : 0);
+}
+
+/* Hand requests to the kernel, each linked to the one before. A linked request is done by whoever has
+ * done the one before (io_worker_handle_work); alone it may be another worker's, because the pool has
+ * one kind for sockets' requests and one for the rest (io_prep_async_work). */
+static void submit(struct ring *ring, const struct io_uring_sqe *requests, unsigned count)
+{
+	unsigned tail = *ring->sq_tail;
+
+	for (unsigned i = 0; i < count; i++) {
+		unsigned index = (tail + i) & ring->sq_mask;
+
+		ring->sqes[index] = requests[i];
+		if (ring->by_worker)
+			ring->sqes[index].flags |= IOSQE_ASYNC;
+		if (i + 1 < count)
+			ring->sqes[index].flags |= IOSQE_IO_LINK;
+		ring->sq_array[index] = index;
+	}
+	__atomic_store_n(ring->sq_tail, tail + count, __ATOMIC_RELEASE);
+	if (syscall(SYS_io_uring_enter, ring->fd, count, count, enter_flags(ring), NULL, 0) < 0)
+		fail("io_uring_enter");
+}
+
+/* Wait for the next request that is done and return its result, a descriptor. */
+static int result_of_next(struct ring *ring)
+{
 	int result;
 
-	ring->sqes[index] = *request;
-	if (ring->by_worker)
-		ring->sqes[index].flags |= IOSQE_ASYNC;
-	ring->sq_array[index] = index;
-	__atomic_store_n(ring->sq_tail, tail + 1, __ATOMIC_RELEASE);
-	if (ring->has_poller)
-		flags |= IORING_ENTER_SQ_WAKEUP;
-	if (syscall(SYS_io_uring_enter, ring->fd, 1, 1, flags, NULL, 0) < 0)
-		fail("io_uring_enter");
 	while (*ring->cq_head == __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE))
-		syscall(SYS_io_uring_enter, ring->fd, 0, 1, flags, NULL, 0);
+		syscall(SYS_io_uring_enter, ring->fd, 0, 1, enter_flags(ring), NULL, 0);
 	result = ring->cqes[*ring->cq_head & ring->cq_mask].res;
 	__atomic_store_n(ring->cq_head, *ring->cq_head + 1, __ATOMIC_RELEASE);
 	if (result < 0) {
@@ -103,14 +120,17 @@ static int ask(struct ring *ring, const struct io_uring_sqe *request)
 	return result;
 }
 
-/* Make a socket by the ring and return its FIB. */
-static int made_fib(struct ring *ring)
-{
-	struct io_uring_sqe request = { .opcode = IORING_OP_SOCKET, .fd = AF_INET, .off = SOCK_STREAM };
-	int fd = ask(ring, &request), fib = fib_get_socket(fd);
+static const struct io_uring_sqe new_socket = {
+	.opcode = IORING_OP_SOCKET, .fd = AF_INET, .off = SOCK_STREAM
+};
 
+/* Print the FIB of the socket that the next finished request has brought. */
+static void print_next(struct ring *ring)
+{
+	int fd = result_of_next(ring);
+
+	printf("%d\n", fib_get_socket(fd));
 	close(fd);
-	return fib;
 }
 
 static void make(const char *by)
@@ -118,36 +138,37 @@ static void make(const char *by)
 	struct ring ring;
 
 	open_ring(&ring, by);
-	printf("%d\n", made_fib(&ring));
+	submit(&ring, &new_socket, 1);
+	print_next(&ring);
 	fib_set_thread(3);
-	printf("%d\n", made_fib(&ring));
+	submit(&ring, &new_socket, 1);
+	print_next(&ring);
 }
 
 static void take(const char *by, const char *port, int count)
 {
 	struct sockaddr_in any = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
-	struct io_uring_sqe request = { .opcode = IORING_OP_ACCEPT };
 	int on = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
 	struct ring ring;
 
 	if (fib_set_socket_any(listener) ||
 	    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
 	    bind(listener, (struct sockaddr *)&any, sizeof(any)) || listen(listener, count) ||
-	    fib_set_accept_sets_thread(listener, !strcmp(by, "worker")))
+	    fib_set_accept_sets_thread(listener, 1))
 		fail("listen");
 	open_ring(&ring, by);
-	request.fd = listener;
 	puts("listening");
 	getchar(); /* all are waiting: a worker that had to wait would leave the rest to the thread */
 	while (count--) {
-		int fd = ask(&ring, &request);
+		const struct io_uring_sqe requests[] = {
+			{ .opcode = IORING_OP_ACCEPT, .fd = listener }, new_socket
+		};
 
-		printf("%d\n", fib_get_socket(fd));
-		close(fd);
+		submit(&ring, requests, 2);
+		print_next(&ring);
+		print_next(&ring);
 	}
 	printf("%d\n", fib_get_thread());
-	ring.by_worker = true;
-	printf("%d\n", made_fib(&ring));
 }
 
 int main(int argc, char **argv)

@@ -6,7 +6,7 @@ import contextlib
 import socket
 import subprocess
 
-from .. import programs
+from .. import apply, breakage, programs, show
 from . import lab
 from .case import Case
 from .test_sockets import STREAM
@@ -46,8 +46,17 @@ class Rings(Case):
                 client.connect((lab.server(tenant, FOUR), PORT))
             return self.fibs(running)
 
-    def test_row_21_and_row_56_accepted_by_a_ring(self) -> None:
-        """By a worker with SO_FIB_ACCEPT, too: it leaves thread and worker alone."""
-        for by in ("inline", "worker"):
-            with self.subTest(by=by):
-                self.assertEqual(self.accepted(by), [*lab.TENANTS, 2, 2])
+    def test_row_21_and_row_56_accepted_by_the_thread_itself(self) -> None:
+        """SO_FIB_ACCEPT sets its FIB, and what it makes then is there."""
+        self.assertEqual(self.accepted("inline"), [1, 1, 2, 2, 3, 3, 3])
+
+    def test_row_21_and_row_56_accepted_by_a_worker(self) -> None:
+        """SO_FIB_ACCEPT leaves worker and thread in FIB 2."""
+        self.assertEqual(self.accepted("worker"), [1, 2, 2, 2, 3, 2, 2])
+
+    def test_row_56_control(self) -> None:
+        """Where a worker is taken for any other thread, its FIB is that of whom it served last."""
+        breakage.break_piece("worker-leak")
+        self.addCleanup(apply.apply_again)
+        self.assertEqual(show.show()["broken"], ["worker-leak"])
+        self.assertEqual(self.accepted("worker"), [1, 1, 2, 2, 3, 3, 2])
