@@ -131,9 +131,8 @@ PORTS = (
         (
             Patch(
                 "bpf/connect.bpf.c",
-                "int fib_sendmsg6(struct bpf_sock_addr *context)\n{\n"
-                "	return judge_ipv6(context);\n",
-                "int fib_sendmsg6(struct bpf_sock_addr *context)\n{\n	return 1;\n",
+                "		return refuse(ENETUNREACH);\n	return judge_ipv6(context);\n",
+                "		return refuse(ENETUNREACH);\n	return 1;\n",
             ),
         ),
     ),

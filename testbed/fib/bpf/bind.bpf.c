@@ -130,7 +130,7 @@ int fib_bind4(struct bpf_sock_addr *context)
 
 	if (!context->sk || !context_is_home(context))
 		return 1;
-	if (!give_back(context) || !socket_fib(context, &fib))
+	if (!give_back(context, context->sk) || !socket_fib(context, &fib))
 		return refuse(EADDRNOTAVAIL);
 	fib_map_ipv4(&address, context->user_ip4);
 	if (!is_any(&address))
@@ -176,7 +176,7 @@ int fib_bind6(struct bpf_sock_addr *context)
 
 	if (!context->sk || !context_is_home(context))
 		return 1;
-	if (!give_back(context) || !socket_fib(context, &fib))
+	if (!give_back(context, context->sk) || !socket_fib(context, &fib))
 		return refuse(EADDRNOTAVAIL);
 	user_ipv6(context, &address);
 	if (!is_any(&address))

@@ -11,7 +11,8 @@
 
 /* Sockets whose FIB is that of the address they were to be bound to.
  * Key: socket. Value: 4 bytes, 1. Entries: one a socket of FIB 0 that was bound to a FIB's address.
- * Writers: fib_bind4/6, fib_connect4/6, fib_setsockopt. Readers: the same, fib_getsockopt. */
+ * Writers: fib_bind4/6, fib_connect4/6, fib_sendmsg4/6, fib_listen, fib_setsockopt. Readers: the same,
+ * fib_getsockopt. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -20,10 +21,16 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fib_borrowed SEC(".maps");
 
-/* Whether the bind has failed: the socket has neither address nor port. */
+/* Whether the bind has failed: it was to an address, and the socket has none. (It may have a port: the
+ * kernel gives one to an unbound socket that sends, before it asks a hook.) */
 static __always_inline bool is_borrowed(struct bpf_sock *sk)
 {
-	return bpf_sk_storage_get(&fib_borrowed, sk, NULL, 0) && !is_bound(sk);
+	struct fib_address address;
+
+	if (!bpf_sk_storage_get(&fib_borrowed, sk, NULL, 0))
+		return false;
+	local_address(sk, &address);
+	return is_any(&address);
 }
 
 static __always_inline bool borrow(struct bpf_sock_addr *context, __u32 fib)
@@ -34,14 +41,14 @@ static __always_inline bool borrow(struct bpf_sock_addr *context, __u32 fib)
 	return stored && !bpf_setsockopt(context, SOL_SOCKET, SO_MARK, &fib, sizeof(fib));
 }
 
-/* Take back what a bind that failed has lent; false: that cannot be done. */
-static __always_inline bool give_back(struct bpf_sock_addr *context)
+/* Take back what a bind of context->sk that failed has lent; false: that cannot be done. */
+static __always_inline bool give_back(void *context, struct bpf_sock *sk)
 {
 	__u32 none = 0;
 
-	if (!is_borrowed(context->sk))
+	if (!is_borrowed(sk))
 		return true;
-	bpf_sk_storage_delete(&fib_borrowed, context->sk);
+	bpf_sk_storage_delete(&fib_borrowed, sk);
 	return !bpf_setsockopt(context, SOL_SOCKET, SO_MARK, &none, sizeof(none));
 }
 

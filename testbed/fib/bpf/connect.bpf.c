@@ -41,21 +41,34 @@ static __always_inline int judge_ipv6(struct bpf_sock_addr *context)
 SEC("cgroup/connect4")
 int fib_connect4(struct bpf_sock_addr *context)
 {
-	if (context->sk && !give_back(context))
+	if (context->sk && !give_back(context, context->sk))
 		return refuse(EADDRNOTAVAIL);
 	return judge_ipv4(context);
+}
+
+/* Whether this datagram has the mark that a failed bind has lent: the kernel has copied it before it asks
+ * (ipcm_init_sk in udp_sendmsg, ipcm6_init_sk in udpv6_sendmsg). It must not leave by that FIB; what the
+ * socket sends next is of FIB 0. */
+static __always_inline bool is_lent(struct bpf_sock_addr *context)
+{
+	if (!context->sk || !is_borrowed(context->sk))
+		return false;
+	give_back(context, context->sk);
+	return true;
 }
 
 SEC("cgroup/sendmsg4")
 int fib_sendmsg4(struct bpf_sock_addr *context)
 {
+	if (is_lent(context))
+		return refuse(ENETUNREACH);
 	return judge_ipv4(context);
 }
 
 SEC("cgroup/connect6")
 int fib_connect6(struct bpf_sock_addr *context)
 {
-	if (context->sk && !give_back(context))
+	if (context->sk && !give_back(context, context->sk))
 		return refuse(EADDRNOTAVAIL);
 	return judge_ipv6(context);
 }
@@ -63,6 +76,8 @@ int fib_connect6(struct bpf_sock_addr *context)
 SEC("cgroup/sendmsg6")
 int fib_sendmsg6(struct bpf_sock_addr *context)
 {
+	if (is_lent(context))
+		return refuse(ENETUNREACH);
 	return judge_ipv6(context);
 }
 

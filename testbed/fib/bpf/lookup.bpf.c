@@ -6,6 +6,7 @@
  * For UDP nothing tells a program of a bound socket in a place where it could be kept: a FIB's
  * wildcard UDP socket hears the preferred address alone.
  */
+#include "borrowed.h"
 #include "held.h"
 #include "home.h"
 #include "socket.h"
@@ -47,7 +48,7 @@ int fib_listen(struct bpf_sock_ops *context)
 	if (context->op != BPF_SOCK_OPS_TCP_LISTEN_CB || !context_is_home(context))
 		return 1;
 	sk = context->sk;
-	if (!sk || !sk->mark)
+	if (!sk || !give_back(context, sk) || !sk->mark)
 		return 1;
 	held = bpf_sk_storage_get(&fib_held, sk, NULL, 0);
 	if (held && held->is_counted) {

@@ -112,6 +112,18 @@ def environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
+def setting(name: str, value: str) -> Iterator[None]:
+    """Have a sysctl, by its path below /proc/sys, at a value while the block lasts."""
+    path = Path("/proc/sys", name)
+    former = path.read_text("ascii")
+    path.write_text(value, "ascii")
+    try:
+        yield
+    finally:
+        path.write_text(former, "ascii")
+
+
+@contextlib.contextmanager
 def namespace(tenant: int) -> Iterator[None]:
     """Run a block, this thread alone, in a tenant's namespace."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)

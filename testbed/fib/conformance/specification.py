@@ -171,6 +171,15 @@ GAPS: Final = (
         "test_row_18_beside_a_wildcard_udp_socket_on_a_chosen_port",
     ),
     Gap(
+        "20",
+        "the first datagram of a FIB 0 socket whose bind to a FIB's address has failed is refused",
+        "net/ipv4/udp.c, udp_sendmsg, and net/ipv6/udp.c, udpv6_sendmsg: the socket's mark is copied "
+        "(ipcm_init_sk) before the hook that takes back what was lent; no hook sees a bind fail",
+        "none leaves by that FIB; the next is of FIB 0; connect and listen are right at once",
+        "none",
+        "test_row_20_first_datagram_after_a_bind_that_failed",
+    ),
+    Gap(
         "36, P11",
         "the ICMP rate limit is shared by peers of one address",
         "net/ipv4/icmp.c, icmpv4_xrlim_allow",

@@ -17,7 +17,6 @@ from ..netlink import Rtnetlink
 from ..rules import source_bypass_rule, stock_local_rule
 from . import lab
 from .case import Case, fib_socket
-from .test_shared import setting
 from .test_sockets import DGRAM, STREAM, TCPI_OPT_SYN_DATA, wildcard
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
@@ -77,17 +76,17 @@ class SourceValidation(Case):
         for strictness in ("0", "1", "2"):
             with (
                 self.subTest(rp_filter=strictness),
-                setting(f"conf/{lab.NIC}/rp_filter", strictness),
+                lab.setting(f"net/ipv4/conf/{lab.NIC}/rp_filter", strictness),
             ):
                 self.assertEqual(self.served(), [True, True])
 
     def test_p02_rules_by_source_find_the_fib_without_the_mark(self) -> None:
         """The belt: the looked-up packet's source is the server's address."""
-        with setting(f"conf/{lab.NIC}/src_valid_mark", "0"):
+        with lab.setting(f"net/ipv4/conf/{lab.NIC}/src_valid_mark", "0"):
             for strictness in ("0", "1", "2"):
                 with (
                     self.subTest(rp_filter=strictness),
-                    setting(f"conf/{lab.NIC}/rp_filter", strictness),
+                    lab.setting(f"net/ipv4/conf/{lab.NIC}/rp_filter", strictness),
                 ):
                     self.assertEqual(self.served(), [True, True])
 
@@ -99,8 +98,8 @@ class SourceValidation(Case):
         ):
             with (
                 self.subTest(rp_filter=strictness),
-                setting(f"conf/{lab.NIC}/src_valid_mark", "0"),
-                setting(f"conf/{lab.NIC}/rp_filter", strictness),
+                lab.setting(f"net/ipv4/conf/{lab.NIC}/src_valid_mark", "0"),
+                lab.setting(f"net/ipv4/conf/{lab.NIC}/rp_filter", strictness),
                 rule_first(source_bypass_rule),
             ):
                 before = martians()
@@ -163,7 +162,7 @@ class Identification(Case):
 
 
 TCP_SYNCNT = 7
-BLACKHOLE = "tcp_fastopen_blackhole_timeout_sec"
+BLACKHOLE = "net/ipv4/tcp_fastopen_blackhole_timeout_sec"
 
 
 class FastOpenClient(Case):
@@ -244,7 +243,7 @@ class FastOpenClient(Case):
                 self.assertTrue(self.opened(2, listener))
 
     def test_p17_control(self) -> None:
-        with setting(BLACKHOLE, "60"), self.serving(2, FOUR) as listener:
+        with lab.setting(BLACKHOLE, "60"), self.serving(2, FOUR) as listener:
             self.opened(2, listener)
             self.assertTrue(self.opened(2, listener))
             self.swallow(FOUR)

@@ -7,7 +7,6 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 
 from .. import api as fib
 from ..document import InputError
@@ -31,18 +30,6 @@ def default_route_of_fib_0() -> Iterator[None]:
         lab.run("ip", "route", "add", "default", "via", "172.31.0.2", "dev", OTHER)
         lab.run("ip", "-6", "route", "add", "default", "dev", OTHER)
         yield  # the routes go with the interface
-
-
-@contextlib.contextmanager
-def ping_sockets() -> Iterator[None]:
-    """Let everybody have ping sockets, for a block."""
-    setting = Path("/proc/sys/net/ipv4/ping_group_range")
-    former = setting.read_text()
-    setting.write_text("0 2147483647")
-    try:
-        yield
-    finally:
-        setting.write_text(former)
 
 
 class Routes(Case):
@@ -102,7 +89,7 @@ class Routes(Case):
                     listener.accept()
 
     def test_row_20_ping_socket(self) -> None:
-        with ping_sockets():
+        with lab.setting("net/ipv4/ping_group_range", "0 2147483647"):
             for family in self.families():
                 protocol = packet.ICMP if family == FOUR else packet.ICMPV6
                 echo = struct.pack("!BBHHH", 8 if family == FOUR else 128, 0, 0, 0, 1)

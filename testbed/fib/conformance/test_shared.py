@@ -6,8 +6,6 @@ import contextlib
 import errno
 import json
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 from .. import api as fib
 from . import lab
@@ -15,21 +13,8 @@ from .case import Case, fib_socket
 from .test_sockets import STREAM, wildcard
 
 FOUR = socket.AF_INET
-SETTINGS = Path("/proc/sys/net/ipv4")
 SOURCE_PORT = 40000
 FEW_PORTS = 10
-
-
-@contextlib.contextmanager
-def setting(name: str, value: str) -> Iterator[None]:
-    """Set a sysctl of IPv4 while the block lasts."""
-    path = SETTINGS / name
-    former = path.read_text()
-    path.write_text(value)
-    try:
-        yield
-    finally:
-        path.write_text(former)
 
 
 class Shared(Case):
@@ -113,7 +98,7 @@ class Shared(Case):
             for tenant in (1, 2):
                 listener = lab.tenant_socket(tenant, FOUR, STREAM, 389)
                 stack.enter_context(listener).listen(2 * FEW_PORTS)
-            stack.enter_context(setting("ip_local_port_range", ports))
+            stack.enter_context(lab.setting("net/ipv4/ip_local_port_range", ports))
             for _ in range(FEW_PORTS):
                 stack.enter_context(fib_socket(1)).connect((lab.CLIENT[FOUR], 389))
             with fib_socket(1) as late, self.refused(errno.EADDRNOTAVAIL):

@@ -5,8 +5,6 @@ import errno
 import socket
 import struct
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 from .. import api as fib
 from . import lab, packet
@@ -16,30 +14,6 @@ STREAM, DGRAM, RAW = socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW
 IPV6_PKTINFO = 50
 IP_PKTINFO = 8
 TCPI_OPT_SYN_DATA = 32
-
-
-@contextlib.contextmanager
-def syncookies(value: int) -> Iterator[None]:
-    """Set net.ipv4.tcp_syncookies for a block."""
-    setting = Path("/proc/sys/net/ipv4/tcp_syncookies")
-    former = setting.read_text()
-    setting.write_text(str(value))
-    try:
-        yield
-    finally:
-        setting.write_text(former)
-
-
-@contextlib.contextmanager
-def fast_open() -> Iterator[None]:
-    """Let this system's listeners take data from SYNs for a block."""
-    setting = Path("/proc/sys/net/ipv4/tcp_fastopen")
-    former = setting.read_text()
-    setting.write_text("3")
-    try:
-        yield
-    finally:
-        setting.write_text(former)
 
 
 def wildcard(family: socket.AddressFamily, kind: int) -> socket.socket:
@@ -94,8 +68,9 @@ class Sockets(Case):
 
     def test_row_21_accepted_socket_has_the_fib_of_its_local_address(self) -> None:
         for family in self.families():
-            for cookies in (1, 2):
-                with self.subTest(family=family, cookies=cookies), syncookies(cookies):
+            for cookies in ("1", "2"):
+                setting = lab.setting("net/ipv4/tcp_syncookies", cookies)
+                with self.subTest(family=family, cookies=cookies), setting:
                     self.accept_from_all(family)
 
     def accept_from_all(self, family: socket.AddressFamily) -> None:
@@ -114,7 +89,7 @@ class Sockets(Case):
 
     def test_row_21_and_p16_fast_open(self) -> None:
         """Data in the SYN: the first connection fetches the cookie, the second uses it."""
-        with fast_open():
+        with lab.setting("net/ipv4/tcp_fastopen", "3"):
             for family in self.families():
                 with self.subTest(family=family), wildcard(family, STREAM) as listener:
                     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)

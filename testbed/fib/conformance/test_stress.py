@@ -15,7 +15,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +28,9 @@ from .test_sockets import STREAM
 FOUR = socket.AF_INET
 PORT = 5950
 THREADS = 32
-PID_MAX = Path("/proc/sys/kernel/pid_max")
+PID_MAX = "kernel/pid_max"
 FEW_PIDS = 3000
 """So few thread ids that each is had again and again."""
-
-
-@contextlib.contextmanager
-def few_thread_ids() -> Iterator[None]:
-    """Let the kernel give out few thread ids while the block lasts."""
-    former = PID_MAX.read_text()
-    PID_MAX.write_text(str(FEW_PIDS))
-    try:
-        yield
-    finally:
-        PID_MAX.write_text(former)
-
 
 # Numbers that no other test has just given back: a deleted FIB's rests for a minute.
 FIRST = 20000
@@ -72,7 +59,7 @@ class Stress(Case):
         return result
 
     def test_row_03_and_row_09_threads_of_many_fibs_with_recycled_ids(self) -> None:
-        with few_thread_ids():
+        with lab.setting(PID_MAX, str(FEW_PIDS)):
             children = 100_000 if effort.is_long() else 2 * FEW_PIDS
             result = self.result(stress(effort.SECONDS, children))
         self.assertGreater(result["recycled"], children // 3)
