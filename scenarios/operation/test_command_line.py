@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -106,3 +107,32 @@ def test_events_tell_this_scenarios_lease(
         return [e["step"] for e in events if e["detail"].startswith(purpose)]
 
     assert wait_for(lease, Deadline.after(20), what="the lease in the events") == ["lease taken"]
+
+
+@pytest.mark.tenants(1)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["sut", "client"])
+def test_a_signal_ends_what_exec_runs_without_a_terminal(
+    deployment: Running, tenant: Tenant, where: str, number: signal.Signals
+) -> None:
+    target = "sut" if where == "sut" else f"{tenant.name}:client"
+    what = f"sleep 40.{os.getpid()}"  # of this test alone: others run commands in the SUT as well
+    count = ("sh", "-c", f"pgrep -cfx '{what}' || true")
+
+    def running() -> int:
+        if where == "sut":
+            return int(deployment.sut.channel.run(count).stdout)
+        return int(tenant.client.run(count).output)
+
+    argv = [TESTBED, "exec", target, "--", "sh", "-c", f"echo begun; exec {what}"]
+    environment = {**os.environ, "TESTBED_DEPLOYMENT": deployment.plan.deployment}
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        assert running() == 1, "one that runs is not seen"
+        process.send_signal(number)
+        try:
+            assert process.wait(timeout=20) == 128 + number
+        finally:
+            process.kill()
+    assert running() == 0

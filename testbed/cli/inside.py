@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
 
-from testbed.drivers import namespace
+from testbed.drivers import ending, namespace, process
 from testbed.errors import InputError, Problem, TestbedError, did_you_mean
-from testbed.lifecycle.deployment import Deployment, open_deployment
+from testbed.lifecycle.deployment import open_deployment
 from testbed.lifecycle.store import Store, state_root
 from testbed.plan.resources import Plan, Role, TenantPlan
 
@@ -39,34 +41,52 @@ def show_log(name: str, target: str, tail: int) -> None:
         _replace(["docker", "logs", "--tail", str(tail), _container(deployment.plan, target)])
 
 
-def replace_by_command(name: str, target: str, command: Sequence[str]) -> NoReturn:
-    """Replace this process by `command` at `target`, or by a shell there when it is empty."""
+def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
+    """Become `command` at `target`, or a shell there when it is empty; its exit code is ours.
+
+    What runs out of our signals' reach, in a container or the SUT without a terminal, is attended and
+    ended when we are told to end.
+    """
     records = Store(state_root())
     deployment = open_deployment(records, records.get(name))
-    _replace(_argv(deployment, target, list(command)))
+    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    mark = "" if is_terminal or not command else ending.new_mark()
+    tenant_name, _, part = target.partition(":")
+    if target == "sut":
+        ssh = ["ssh", "-F", str(deployment.sut().ssh_config)]
+        whole = [*(["env", mark] if mark else []), *command]
+        argv = [
+            *ssh,
+            *(["-t"] if is_terminal else []),
+            "sut",
+            *([shlex.join(whole)] if whole else []),
+        ]
+        end = partial(ending.end_by_shell, [*ssh, "sut", "sh", "-s"], mark)
+    elif part == "router":
+        tenant = tenant_called(deployment.plan, tenant_name)
+        space = namespace.RUN_NETNS / tenant.router.netns
+        own_shell = os.environ.get("SHELL", "sh")
+        _replace(["nsenter", f"--net={space}", "--", *(command or [own_shell])])
+    else:
+        container = _container(deployment.plan, target)
+        flags = ["-it"] if is_terminal else ["-i", *(["-e", mark] if mark else [])]
+        argv = ["docker", "exec", *flags, container, *(command or ["bash"])]
+        end = partial(ending.end_here, mark)
+    if not mark:
+        _replace(argv)
+    sys.stdout.flush()
+    sys.exit(process.attend(argv, end=end))
 
 
 def _replace(argv: list[str]) -> NoReturn:
     sys.stdout.flush()
+    signal.signal(
+        signal.SIGPIPE, signal.SIG_DFL
+    )  # Python ignores it, and what is ignored is inherited
     try:
         os.execvp(argv[0], argv)
     except OSError as error:
         raise TestbedError(f"cannot run {argv[0]!r}: {error.strerror}") from error
-
-
-def _argv(deployment: Deployment, target: str, command: list[str]) -> list[str]:
-    is_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if target == "sut":
-        ssh = ["ssh", "-F", str(deployment.sut().ssh_config), *(["-t"] if is_terminal else [])]
-        return [*ssh, "sut", *([shlex.join(command)] if command else [])]
-    tenant_name, _, part = target.partition(":")
-    if part == "router":
-        tenant = tenant_called(deployment.plan, tenant_name)
-        space = namespace.RUN_NETNS / tenant.router.netns
-        return ["nsenter", f"--net={space}", "--", *(command or [os.environ.get("SHELL", "sh")])]
-    container = _container(deployment.plan, target)
-    flags = "-it" if is_terminal else "-i"
-    return ["docker", "exec", flags, container, *(command or ["bash"])]
 
 
 def _container(plan: Plan, target: str) -> str:

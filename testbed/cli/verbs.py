@@ -137,7 +137,7 @@ def inspect(
 
 
 @_verb(
-    "Exit codes: the command's own; before it runs, as of the other verbs.",
+    "Exit codes: the command's own, 130 after Ctrl-C; before it runs, as of the other verbs.",
     name="exec",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
@@ -150,11 +150,12 @@ def execute(
 ) -> None:
     """Run a command at a tenant or in the SUT.
 
-    In a tenant's container or in its router's namespace. Its exit code is ours.
+    In a tenant's container or in its router's namespace. Its exit code is ours. Ctrl-C, and SIGTERM,
+    end it there as well.
     """
     from testbed.cli import inside
 
-    inside.replace_by_command(name, target, command)
+    inside.go_inside(name, target, command)
 
 
 @_verb("Exit codes: the shell's own; before it runs, as of the other verbs.")
@@ -162,7 +163,7 @@ def shell(target: TargetArgument = "sut", name: NameOption = "") -> None:
     """Open a shell at a tenant or in the SUT."""
     from testbed.cli import inside
 
-    inside.replace_by_command(name, target, [])
+    inside.go_inside(name, target, [])
 
 
 @_verb()

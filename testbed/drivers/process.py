@@ -12,9 +12,10 @@ import select
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from testbed.deadline import Deadline
 from testbed.errors import ResourceError
@@ -112,6 +113,43 @@ def interact(
         raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error
     finally:
         signal.signal(signal.SIGINT, ours)
+
+
+def attend(argv: Sequence[str], *, end: Callable[[signal.Signals], None]) -> int:
+    """Run `argv` on our own streams and return its exit code, 128 and the signal's number if one ended it.
+
+    It dies with us. When we are told to end by SIGINT, SIGTERM or SIGHUP, it is ended first, and
+    `end` called with that signal to end what it had started elsewhere; then the exit code is that
+    signal's. Who signals once more meets our handlers of before.
+
+    Raises:
+        ResourceError: when it cannot be started.
+    """
+    told: list[signal.Signals] = []
+    started: list[subprocess.Popen[bytes]] = []
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        told.append(signal.Signals(number))
+        for child in started:
+            child.terminate()
+
+    # Before it starts: a signal that comes early is ours already.
+    ours = {n: signal.signal(n, leave) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        with subprocess.Popen([*_DIE_WITH_US, str(os.getpid()), *argv]) as child:
+            started.append(child)
+            if told:
+                child.terminate()
+            code = child.wait()
+    except OSError as error:
+        raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+    if told:
+        end(told[0])
+        return 128 + told[0]
+    return code if code >= 0 else 128 - code
 
 
 class Talking:
