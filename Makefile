@@ -52,8 +52,9 @@ conformance: setup ## Run the FIB extensions' conformance suite and write docs/c
 		python3 -m fib.conformance --table >docs/conformance.md.new; failed=$$?; \
 	if [ -s docs/conformance.md.new ]; then mv docs/conformance.md.new docs/conformance.md; fi; \
 	rm -f docs/conformance.md.new; \
-	$(VENV)/bin/testbed exec --name bare sut -- /opt/fib/bpf/fib-measure /opt/fib/bpf \
-		>docs/fib-programs.json || failed=1; \
+	if $(VENV)/bin/testbed exec --name bare sut -- /opt/fib/bpf/fib-measure /opt/fib/bpf \
+		>docs/fib-programs.json.new; then mv docs/fib-programs.json.new docs/fib-programs.json; else failed=1; fi; \
+	rm -f docs/fib-programs.json.new; \
 	$(VENV)/bin/testbed down bare; exit $$failed
 
 reference: setup ## Write docs/reference anew: command line, topologies, API, JSON output

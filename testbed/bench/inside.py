@@ -30,7 +30,7 @@ _LONGEST_S = 3600
 def measure(parts: Sequence[str], scope: Scope, events: Events) -> Iterator[dict[str, Any]]:
     """Bring the bench's deployment up, measure `parts`, remove it."""
     store = Store(state_root())
-    deployment = bring_up(store, HERE / "bench.yaml", events)
+    deployment = bring_up(store, HERE / scope.topology, events)
     try:
         client = dockerd.connect()
         if client is None:

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """How much is measured: (tenants, rounds) of each kind; `scaling` by several numbers of FIBs."""
+    """How much is measured: (tenants, rounds) of each kind; `scaling` by several numbers of FIBs.
+
+    `topology` is a file beside this module: its VM must have room for the most FIBs.
+    """
 
     name: str
+    topology: str
     designs: tuple[tuple[int, int], ...]
     wiring: tuple[tuple[int, int], ...]
     scaling: tuple[tuple[int, ...], int]
@@ -24,6 +28,7 @@ class Scope:
 
 QUICK = Scope(
     name="quick",
+    topology="bench.yaml",
     designs=((1, 1), (100, 1)),
     wiring=((200, 2),),
     scaling=((1, 500), 2),
@@ -37,6 +42,7 @@ QUICK = Scope(
 )
 FULL = Scope(
     name="full",
+    topology="bench.yaml",
     designs=((1, 3), (100, 3), (1000, 2)),
     wiring=((200, 3), (1000, 3)),
     scaling=((1, 10000), 2),
@@ -50,9 +56,10 @@ FULL = Scope(
 )
 LONG = Scope(
     name="long",
+    topology="bench-long.yaml",
     designs=((1, 3), (100, 3), (1000, 3), (10000, 1)),
     wiring=((1000, 3), (10000, 1)),
-    scaling=((1, 10000), 4),
+    scaling=((1, 10000, 65535), 2),
     seconds=5,
     operation_rounds=8,
     start_rounds=5,
