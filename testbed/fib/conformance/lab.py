@@ -218,6 +218,17 @@ def send_frame(tenant: int, packet: bytes, *, source_mac: str | None = None) -> 
         raw.send(nic_mac + own + struct.pack("!H", kind) + packet)
 
 
+@contextlib.contextmanager
+def cut_off() -> Iterator[None]:
+    """Keep frames away from the interface: TCP of earlier tests repeats its own for minutes."""
+    port = ("ip", "-n", "fibc-seg", "link", "set", "wire", "type", "bridge_slave", "state")
+    run(*port, "0")  # BR_STATE_DISABLED: unlike a link that is down, it takes no route away
+    try:
+        yield
+    finally:
+        run(*port, "3")  # BR_STATE_FORWARDING
+
+
 def drops() -> dict[str, int]:
     """Return the drop counters."""
     return bpfmap.read_drops()

@@ -100,7 +100,7 @@ class Programs(Case):
         chance = effort.chance()
         for oracle in self.documents():
             for family in self.families():
-                with tc_program("ingress") as program, self.dropped() as drops:
+                with lab.cut_off(), tc_program("ingress") as program, self.dropped() as drops:
                     for arrival, kind in arrivals(family, chance):
                         mark, reason = oracle.arrival(arrival)
                         content = frame(NIC_MAC, arrival.mac, kind.packet)
@@ -113,7 +113,7 @@ class Programs(Case):
         chance = effort.chance()
         for oracle in self.documents():
             for family in self.families():
-                with tc_program("egress") as program, self.dropped() as drops:
+                with lab.cut_off(), tc_program("egress") as program, self.dropped() as drops:
                     for departure, kind in departures(family, chance):
                         reason = oracle.departure(departure)
                         content = frame(departure.mac, NIC_MAC, kind.packet)
@@ -135,7 +135,7 @@ class Programs(Case):
 
     def test_frames_that_are_no_ip_pass_without_a_mark(self) -> None:
         arp = bytes.fromhex((NIC_MAC + lab.mac(1)).replace(":", "")) + b"\x08\x06" + bytes(28)
-        with tc_program("ingress") as program, self.dropped():
+        with lab.cut_off(), tc_program("ingress") as program, self.dropped():
             self.assertEqual(program.judge(arp, mark=1), (TC_ACT_OK, 0))
         with tc_program("egress") as program, self.dropped():
             self.assertEqual(program.judge(arp)[0], TC_ACT_OK)
