@@ -19,6 +19,7 @@ LINKS: Final = (
     "fib_bind_raw",
     "fib_connect4",
     "fib_connect6",
+    "fib_destroy",
     "fib_getsockopt",
     "fib_hear",
     "fib_jail_bind",

@@ -83,8 +83,8 @@ PORTS = (
         (
             Patch(
                 "bpf/bind.bpf.c",
-                "	if ((state->flags & FIB_HAS_IPV4) && !is_ipv6_only(context))\n",
-                "	if ((state->flags & FIB_HAS_IPV4) && is_ipv6_only(context))\n",
+                "	if ((state->flags & FIB_HAS_IPV4) && !is_ipv6_only(context) &&\n",
+                "	if ((state->flags & FIB_HAS_IPV4) && is_ipv6_only(context) &&\n",
             ),
         ),
     ),
@@ -107,8 +107,8 @@ PORTS = (
         (
             Patch(
                 "bpf/lookup.bpf.c",
-                "		bpf_sk_release(sk);\n		return SK_PASS;\n	}\n	if (context",
-                "		bpf_sk_release(sk);\n	}\n	if (context",
+                "	if (has_exact(&address, context->local_port))\n		return SK_PASS;\n",
+                "",
             ),
         ),
     ),

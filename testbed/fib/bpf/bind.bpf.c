@@ -17,7 +17,7 @@
 
 /* Sockets bound to any address, by FIB and port.
  * Key: struct fib_listener, 8 bytes. Value: struct fib_holders, 8 bytes. Entries: 131,072.
- * Writers: fib_post_bind4/6, fib_release. Readers: fib_bind4/6. */
+ * Writers: fib_post_bind4/6, fib_release, fib_destroy. Readers: fib_bind4/6. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__type(key, struct fib_listener);
@@ -155,13 +155,15 @@ static __always_inline bool is_ipv6_only(struct bpf_sock_addr *context)
 }
 
 /* The address that stands for "any" in a FIB. Bound to an IPv6 address a socket hears no IPv4
- * (inet6_bind), bound to a mapped IPv4 one it may hear both: lookup.bpf.c brings the rest. */
+ * (inet6_bind), bound to a mapped IPv4 one it may hear both: lookup.bpf.c brings the rest. It cannot for
+ * MPTCP: a socket of an upper layer protocol is taken into no map (sk_psock_init). */
 static __always_inline const struct fib_address *choose(struct bpf_sock_addr *context,
 							const struct fib_state *state)
 {
 	if (!(state->flags & FIB_HAS_IPV6))
 		return &state->ipv4;
-	if ((state->flags & FIB_HAS_IPV4) && !is_ipv6_only(context))
+	if ((state->flags & FIB_HAS_IPV4) && !is_ipv6_only(context) &&
+	    !bpf_skc_to_mptcp_sock(context->sk))
 		return &state->ipv4;
 	return &state->ipv6;
 }
@@ -235,24 +237,36 @@ int fib_post_bind6(struct bpf_sock *sk)
 	return hold(sk);
 }
 
-/* The last descriptor of the socket is closed. */
-SEC("cgroup/sock_release")
-int fib_release(struct bpf_sock *sk)
+static __always_inline void let_go(struct held *held)
 {
-	struct held *held = bpf_sk_storage_get(&fib_held, sk, NULL, 0);
 	struct fib_holders *holders;
 
 	if (!held || !held->is_counted)
-		return 1;
+		return;
 	held->is_counted = 0;
 	holders = bpf_map_lookup_elem(&fib_listeners, &held->key);
 	if (!holders)
-		return 1;
+		return;
 	count(holders, held->kind, -1);
 	/* A bind that comes in between loses its count, and so no more than a refusal. */
 	if (!holders->count[FIB_ALONE] && !holders->count[FIB_SHARED])
 		bpf_map_delete_elem(&fib_listeners, &held->key);
+}
+
+/* The last descriptor of the socket is closed. */
+SEC("cgroup/sock_release")
+int fib_release(struct bpf_sock *sk)
+{
+	let_go(bpf_sk_storage_get(&fib_held, sk, NULL, 0));
 	return 1;
+}
+
+/* A subflow of MPTCP has no descriptor: that of its socket tells nothing of the port it holds. */
+SEC("fentry/inet_csk_destroy_sock")
+int BPF_PROG(fib_destroy, struct sock *sk)
+{
+	let_go(bpf_sk_storage_get(&fib_held, sk, NULL, 0));
+	return 0;
 }
 
 /* Raw and ping sockets have a bind of their own, which calls no cgroup hook (inet_bind). */

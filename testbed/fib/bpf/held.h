@@ -7,7 +7,8 @@
 
 /* A socket's entry in fib_listeners, for the time it holds one. Not inherited on accept.
  * Key: socket. Value: struct held, 16 bytes. Entries: one a socket bound to any address.
- * Writers: fib_bind4/6, fib_post_bind4/6. Readers: fib_release, fib_listen. */
+ * Writers: fib_bind4/6, fib_post_bind4/6. Readers: fib_release, fib_destroy,
+ * fib_listen. */
 struct held {
 	struct fib_listener key;
 	__u32 kind;       /* FIB_ALONE or FIB_SHARED */

@@ -11,8 +11,12 @@
 #include "home.h"
 #include "socket.h"
 
+/* Sockets that share a port are a group, of which the kernel chooses one, whichever it is led to by. So many
+ * are remembered: another one is there when the first is closed. */
+#define GROUP_PLACES 4
+
 /* Wildcard listeners of FIBs.
- * Key: struct fib_listener, 8 bytes. Value: a TCP socket, which leaves when it is closed. Entries:
+ * Key: struct fib_listener, 8 bytes, of which `protocol` is IPPROTO_TCP + the place in the group. Value: a TCP socket, which leaves when it is closed. Entries:
  * 65,536. Writer: fib_listen. Reader: fib_lookup. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
@@ -24,11 +28,11 @@ struct {
 
 struct exact {
 	struct fib_address address;
-	__u32 port;
+	__u32 port; /* host byte order; above it, from bit 16, the place in the group */
 };
 
 /* Listeners bound to an address of a FIB.
- * Key: struct exact, 20 bytes (port in host byte order). Value: a TCP socket. Entries: 65,536.
+ * Key: struct exact, 20 bytes. Value: a TCP socket. Entries: 65,536.
  * Writer: fib_listen. Reader: fib_lookup. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SOCKHASH);
@@ -37,6 +41,31 @@ struct {
 	__uint(max_entries, FIB_MAP_ENTRIES);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fib_exact SEC(".maps");
+
+/* Remember a wildcard listener: in a free place, else in that of any other one. */
+static __always_inline void remember_wildcard(struct bpf_sock_ops *context, struct fib_listener key)
+{
+	for (int place = 0; place < GROUP_PLACES; place++) {
+		key.protocol = IPPROTO_TCP + place;
+		if (!bpf_sock_hash_update(context, &fib_wildcards, &key, BPF_NOEXIST))
+			return;
+	}
+	key.protocol = IPPROTO_TCP + bpf_get_prandom_u32() % GROUP_PLACES;
+	bpf_sock_hash_update(context, &fib_wildcards, &key, BPF_ANY);
+}
+
+static __always_inline void remember_exact(struct bpf_sock_ops *context, struct exact exact)
+{
+	__u32 port = exact.port;
+
+	for (int place = 0; place < GROUP_PLACES; place++) {
+		exact.port = port | place << 16;
+		if (!bpf_sock_hash_update(context, &fib_exact, &exact, BPF_NOEXIST))
+			return;
+	}
+	exact.port = port | bpf_get_prandom_u32() % GROUP_PLACES << 16;
+	bpf_sock_hash_update(context, &fib_exact, &exact, BPF_ANY);
+}
 
 SEC("sockops")
 int fib_listen(struct bpf_sock_ops *context)
@@ -52,9 +81,7 @@ int fib_listen(struct bpf_sock_ops *context)
 		return 1;
 	held = bpf_sk_storage_get(&fib_held, sk, NULL, 0);
 	if (held && held->is_counted) {
-		struct fib_listener key = held->key;
-
-		bpf_sock_hash_update(context, &fib_wildcards, &key, BPF_ANY);
+		remember_wildcard(context, held->key);
 		return 1;
 	}
 	exact.port = context->local_port;
@@ -66,20 +93,8 @@ int fib_listen(struct bpf_sock_ops *context)
 		exact.address.words[2] = opaque(context->local_ip6[2]);
 		exact.address.words[3] = opaque(context->local_ip6[3]);
 	}
-	bpf_sock_hash_update(context, &fib_exact, &exact, BPF_ANY);
+	remember_exact(context, exact);
 	return 1;
-}
-
-static __always_inline bool is_preferred(__u32 fib, const struct fib_address *address)
-{
-	const struct fib_state *state = bpf_map_lookup_elem(&fib_states, &fib);
-	const struct fib_address *preferred;
-
-	if (!state)
-		return true; /* nothing to bring to anybody */
-	preferred = is_mapped(address) ? &state->ipv4 : &state->ipv6;
-	return address->words[0] == preferred->words[0] && address->words[1] == preferred->words[1] &&
-	       address->words[2] == preferred->words[2] && address->words[3] == preferred->words[3];
 }
 
 /* Hand the packet to the FIB's wildcard listener of a family; whether there was one. */
@@ -90,45 +105,61 @@ static __always_inline bool bring(struct bpf_sk_lookup *context, struct fib_list
 	long error;
 
 	key->family = family;
-	sk = bpf_map_lookup_elem(&fib_wildcards, key);
-	if (!sk)
-		return false;
-	error = bpf_sk_assign(context, sk, 0); /* refused for an IPv6 socket that wants no IPv4 */
-	bpf_sk_release(sk);
-	return !error;
+	for (int place = 0; place < GROUP_PLACES; place++) {
+		key->protocol = IPPROTO_TCP + place;
+		sk = bpf_map_lookup_elem(&fib_wildcards, key);
+		if (!sk)
+			continue;
+		error = bpf_sk_assign(context, sk, 0); /* refused for an IPv6 socket that wants no IPv4 */
+		bpf_sk_release(sk);
+		if (!error)
+			return true;
+	}
+	return false;
+}
+
+/* Whether somebody listens on that very address. */
+static __always_inline bool has_exact(const struct fib_address *address, __u32 port)
+{
+	struct exact exact = { .address = *address };
+	struct bpf_sock *sk;
+
+	for (int place = 0; place < GROUP_PLACES; place++) {
+		exact.port = port | place << 16;
+		sk = bpf_map_lookup_elem(&fib_exact, &exact);
+		if (sk) {
+			bpf_sk_release(sk);
+			return true;
+		}
+	}
+	return false;
 }
 
 SEC("sk_lookup")
 int fib_lookup(struct bpf_sk_lookup *context)
 {
 	const struct fib_config *config = fib_settings();
-	struct fib_listener key = { .protocol = IPPROTO_TCP };
-	struct exact exact = {};
-	struct bpf_sock *sk;
+	struct fib_listener key = {};
+	struct fib_address address;
 
 	if (!config || context->protocol != IPPROTO_TCP)
 		return SK_PASS;
 	if (context->family == AF_INET) {
-		fib_map_ipv4(&exact.address, opaque(context->local_ip4));
+		fib_map_ipv4(&address, opaque(context->local_ip4));
 	} else {
-		exact.address.words[0] = opaque(context->local_ip6[0]);
-		exact.address.words[1] = opaque(context->local_ip6[1]);
-		exact.address.words[2] = opaque(context->local_ip6[2]);
-		exact.address.words[3] = opaque(context->local_ip6[3]);
+		address.words[0] = opaque(context->local_ip6[0]);
+		address.words[1] = opaque(context->local_ip6[1]);
+		address.words[2] = opaque(context->local_ip6[2]);
+		address.words[3] = opaque(context->local_ip6[3]);
 	}
-	if (!fib_of_own(config, &exact.address, &key.fib) || !key.fib)
+	if (!fib_of_own(config, &address, &key.fib) || !key.fib)
 		return SK_PASS;
-	exact.port = context->local_port;
+	if (has_exact(&address, context->local_port))
+		return SK_PASS;
 	key.port = (__u16)context->local_port;
-	sk = bpf_map_lookup_elem(&fib_exact, &exact);
-	if (sk) {
-		bpf_sk_release(sk);
+	/* Also where the kernel itself would find it: what is the preferred address may have changed since. */
+	if (context->family == AF_INET && bring(context, &key, AF_INET))
 		return SK_PASS;
-	}
-	if (context->family == AF_INET)
-		/* Bound to the preferred address the kernel itself finds it. */
-		if (is_preferred(key.fib, &exact.address) || bring(context, &key, AF_INET))
-			return SK_PASS;
 	bring(context, &key, AF_INET6);
 	return SK_PASS;
 }

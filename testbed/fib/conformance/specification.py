@@ -162,6 +162,14 @@ GAPS: Final = (
         "none: a mark is no part of bind conflicts in any version",
     ),
     Gap(
+        "16",
+        "a FIB's wildcard MPTCP listener hears the preferred address alone, a dual-stack one that of IPv6",
+        "net/core/skmsg.c, sk_psock_init: no socket of an upper layer protocol is taken into a map",
+        "complete for FIBs of one address of the family; bind to the others by name",
+        "none known",
+        "test_row_16_multipath_dual_stack_listener_of_a_fib",
+    ),
+    Gap(
         "18",
         "a FIB's UDP socket has no room beside a wildcard one whose port the kernel has chosen",
         "net/ipv4/udp.c, udp_lib_lport_inuse: with SO_REUSEPORT, which leaves the room, it would choose "

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import functools
 import socket
+import unittest
 from collections.abc import Iterator
 
 from .. import api as fib
@@ -15,7 +16,7 @@ from .case import Case, JailCase, fib_socket
 
 MPTCP, SCTP = 262, socket.IPPROTO_SCTP
 AF_SMC = 43
-PORT = 5400
+PORT, OTHER_PORT = 5400, 5401
 
 
 @contextlib.contextmanager
@@ -70,6 +71,50 @@ class Multipath(Case):
                     self.assertEqual(fib.socket_fib(accepted), tenant)
                     accepted.send(b"%d" % tenant)
                     self.assertEqual(client.recv(9), b"%d" % tenant)
+
+    def listener(self, number: int, family: socket.AddressFamily) -> socket.socket:
+        made = fib_socket(number, family, socket.SOCK_STREAM, MPTCP)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(("", OTHER_PORT))
+        made.listen()
+        return made
+
+    def hears(self, made: socket.socket, tenant: int, family: socket.AddressFamily) -> bool:
+        with lab.tenant_socket(tenant, family, socket.SOCK_STREAM) as client:
+            client.connect((lab.server(tenant, family), OTHER_PORT))
+            made.settimeout(lab.QUIET_S)
+            try:
+                made.accept()[0].close()
+            except TimeoutError:
+                return False
+            return True
+
+    def test_rows_16_and_18_listeners_of_fibs_beside_a_wildcard_one(self) -> None:
+        for family in self.families():
+            with (
+                self.subTest(family=family),
+                self.listener(0, family) as wild,
+                self.listener(1, family) as one,
+                self.listener(2, family) as two,
+            ):
+                for tenant, made in ((1, one), (2, two), (3, wild)):
+                    self.assertTrue(self.hears(made, tenant, family), tenant)
+
+    def test_row_16_multipath_port_is_free_again_after_close(self) -> None:
+        for family in self.families():
+            for number in (0, 1):
+                with self.subTest(family=family, fib=number):
+                    for _ in range(2):
+                        with self.listener(number, family) as made:
+                            self.assertTrue(self.hears(made, 1, family))
+                            with self.refused(errno.EADDRINUSE):
+                                self.listener(number, family)
+
+    # sk_psock_init (net/core/skmsg.c) takes no socket of an upper layer protocol into a map.
+    @unittest.expectedFailure
+    def test_row_16_multipath_dual_stack_listener_of_a_fib(self) -> None:
+        with self.listener(0, socket.AF_INET6), self.listener(1, socket.AF_INET6) as own:
+            self.assertTrue(self.hears(own, 1, socket.AF_INET))
 
 
 class JailedFamilies(JailCase):

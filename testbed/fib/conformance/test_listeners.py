@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 
 from .. import api as fib
@@ -16,6 +17,8 @@ PORT = 5300
 LOW_PORT = 79  # not for ordinary users
 OTHER_UID = 65534
 MANY = 60
+SECOND = {socket.AF_INET: "10.64.0.2", socket.AF_INET6: "fd00:64:0:1::2"}
+"""Another address of FIB 1's."""
 
 
 def any_socket(number: int, family: socket.AddressFamily, kind: int) -> socket.socket:
@@ -181,23 +184,85 @@ class Listeners(Case):
                     self.assertEqual(self.reached(2, family, kind, {"any": made}), "any")
 
     def test_row_16_listener_of_a_fib_with_several_addresses(self) -> None:
-        second = {socket.AF_INET: "10.64.0.2", socket.AF_INET6: "fd00:64:0:1::2"}
-        entry = lab.fib_entry(1)
-        entry["addresses"] += [f"{second[socket.AF_INET]}/29", f"{second[socket.AF_INET6]}/64"]
-        lab.put(lab.document(fibs=[entry, lab.fib_entry(2), lab.fib_entry(3)]))
-        self.addCleanup(lab.put, lab.document())
+        self.with_second_addresses(last=True)
         for family in self.families():
             with self.subTest(family=family), any_socket(1, family, STREAM) as own:
                 own.settimeout(lab.TIMEOUT_S)
-                self.assertEqual(self.accepted(own, family, second[family]), second[family])
+                self.assertEqual(self.accepted(own, family, SECOND[family]), SECOND[family])
                 with any_socket(0, family, STREAM) as wild:
-                    self.assertEqual(self.accepted(own, family, second[family]), second[family])
+                    self.assertEqual(self.accepted(own, family, SECOND[family]), SECOND[family])
                     self.assertEqual(self.reached(2, family, STREAM, {"wild": wild}), "wild")
                 with fib_socket(1, family) as exact:
                     exact.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                    exact.bind((second[family], PORT))
+                    exact.bind((SECOND[family], PORT))
                     exact.listen()
-                    self.assertEqual(self.accepted(exact, family, second[family]), second[family])
+                    self.assertEqual(self.accepted(exact, family, SECOND[family]), SECOND[family])
+
+    def test_row_16_group_of_which_the_newest_listener_is_closed(self) -> None:
+        """The others hear the addresses that it heard: all of the FIB, or the one they are bound to."""
+        self.with_second_addresses(last=True)
+        for family in self.families():
+            for places, heard in (
+                (("", ""), (lab.server(1, family), SECOND[family])),
+                ((SECOND[family], SECOND[family]), (SECOND[family],)),
+            ):
+                with (
+                    self.subTest(family=family, places=places),
+                    contextlib.ExitStack() as stack,
+                ):
+                    # Who must not hear what is for the group: the next that would.
+                    stack.enter_context(
+                        self.sharing(family, "") if places[0] else any_socket(0, family, STREAM)
+                    )
+                    group = [
+                        stack.enter_context(self.sharing(family, address)) for address in places
+                    ]
+                    group.pop().close()
+                    for address in heard:
+                        self.assertEqual(self.accepted(group[0], family, address), address)
+
+    def test_row_16_more_listeners_than_are_remembered(self) -> None:
+        self.with_second_addresses(last=True)
+        for family in self.families():
+            with self.subTest(family=family), contextlib.ExitStack() as stack:
+                stack.enter_context(any_socket(0, family, STREAM))
+                former = [self.sharing(family, "") for _ in range(9)]
+                later = [stack.enter_context(self.sharing(family, "")) for _ in range(9)]
+                for made in former:
+                    made.close()
+                with lab.tenant_socket(1, family, STREAM) as client:
+                    client.connect((SECOND[family], PORT))
+                    ready, _, _ = select.select(later, [], [], lab.TIMEOUT_S)
+                    self.assertEqual(len(ready), 1)
+
+    def test_row_16_preferred_address_changes_under_a_listener(self) -> None:
+        for family in self.families():
+            lab.put(lab.document())
+            with (
+                self.subTest(family=family),
+                any_socket(1, family, STREAM) as own,
+                any_socket(0, family, STREAM),
+            ):
+                self.with_second_addresses(last=False)
+                for address in (lab.server(1, family), SECOND[family]):
+                    self.assertEqual(self.accepted(own, family, address), address)
+
+    def with_second_addresses(self, *, last: bool) -> None:
+        """Give FIB 1 another address of each family: the first, which is preferred, or the last."""
+        entry = lab.fib_entry(1)
+        more = [f"{SECOND[socket.AF_INET]}/29", f"{SECOND[socket.AF_INET6]}/64"]
+        own = entry["addresses"]
+        entry["addresses"] = own + more if last else more + own
+        lab.put(lab.document(fibs=[entry, lab.fib_entry(2), lab.fib_entry(3)]))
+        self.addCleanup(lab.put, lab.document())
+
+    def sharing(self, family: socket.AddressFamily, address: str) -> socket.socket:
+        """Return a listener of FIB 1 that shares the port."""
+        made = fib_socket(1, family)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((address, PORT))
+        made.listen()
+        return made
 
     def accepted(self, listener: socket.socket, family: socket.AddressFamily, address: str) -> str:
         """Return the local address that a listener accepts tenant 1's connection on."""
