@@ -189,6 +189,12 @@ def unmanaged(host: PrivateHost) -> set[str]:
     return {link["ifname"] for link in links if str(link["ifindex"]) in numbers.split()}
 
 
+def greed_told(host: PrivateHost) -> list[str]:
+    """Return what `testbed doctor` says of systemd-networkd."""
+    told = host.run(sys.executable, "-m", "testbed.cli.main", "doctor", "--format", "json").stdout
+    return [one["seen"] for one in json.loads(told)["findings"] if "networkd" in one["subject"]]
+
+
 @pytest.mark.timeout(600)
 def test_networkd_leaves_our_links_alone() -> None:
     page = Path(__file__).parents[2].joinpath("docs/resilience.md").read_text(encoding="utf-8")
@@ -204,7 +210,9 @@ def test_networkd_leaves_our_links_alone() -> None:
         wait_for(lambda: ours <= unmanaged(host), Deadline.after(30), what="it has seen our links")
         assert not ours & configured(host)
         assert_well(host)
+        assert greed_told(host) == []
         # The control: without those lines it takes them.
         host.run("pkill", "--exact", "systemd-network")
         start_networkd(host, "")
         wait_for(lambda: ours & configured(host), Deadline.after(30), what="it takes our links")
+        assert len(greed_told(host)) == 1

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from testbed.drivers import dockerd, links, shield
 from testbed.errors import PreflightError
+from testbed.lifecycle import netmanagers
 
 _COMMANDS = {
     "dockerd": "docker.io",
@@ -149,6 +150,11 @@ def _limits(_state: Path, _cache: Path) -> Iterator[Finding]:
             yield Finding(name, value >= least, str(value), mend, is_advice=True)
 
 
+def _network_managers(_state: Path, _cache: Path) -> Iterator[Finding]:
+    for one in netmanagers.greedy():
+        yield Finding(one.manager, ok=False, seen=one.why, mend=one.mend, is_advice=True)
+
+
 _CHECKS: tuple[Callable[[Path, Path], Iterator[Finding]], ...] = (
     _root,
     _commands,
@@ -160,4 +166,5 @@ _CHECKS: tuple[Callable[[Path, Path], Iterator[Finding]], ...] = (
     _disk,
     _memory,
     _limits,
+    _network_managers,
 )
