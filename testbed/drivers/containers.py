@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -308,19 +308,6 @@ def tenants_with_any(client: docker.DockerClient, deployment: DeploymentId) -> f
     with explained("list containers"):
         found = client.api.containers(all=True, filters=_of(deployment))
     return frozenset(str(item["Labels"][TENANT_LABEL]) for item in (*networks, *found))
-
-
-def everything(client: docker.DockerClient) -> Iterator[tuple[str, str, str]]:
-    """Yield all that Docker holds, of anybody: kind, name, details. For inventories."""
-    with explained("list what Docker holds"):
-        for one in client.api.containers(all=True):
-            yield "container", one["Names"][0].lstrip("/"), f"{one['State']} {one['Image']}"
-        for one in client.api.networks():
-            yield "network", one["Name"], f"{one['Driver']} {sorted((one['Labels'] or {}).items())}"
-        for one in client.api.volumes()["Volumes"] or ():
-            yield "volume", one["Name"], one["Driver"]
-        for one in client.api.images(all=True):
-            yield "image", one["Id"], " ".join(one["RepoTags"] or ())
 
 
 def remove_containers(

@@ -223,3 +223,16 @@ def explained(action: str) -> Iterator[None]:
     except (DockerException, RequestException) as error:
         detail = getattr(error, "explanation", None) or str(error)
         raise ResourceError(f"cannot {action}: {detail}") from error
+
+
+def everything(client: docker.DockerClient) -> Iterator[tuple[str, str, str]]:
+    """Yield all that Docker holds, of anybody: kind, name, details. For inventories."""
+    with explained("list what Docker holds"):
+        for one in client.api.containers(all=True):
+            yield "container", one["Names"][0].lstrip("/"), f"{one['State']} {one['Image']}"
+        for one in client.api.networks():
+            yield "network", one["Name"], f"{one['Driver']} {sorted((one['Labels'] or {}).items())}"
+        for one in client.api.volumes()["Volumes"] or ():
+            yield "volume", one["Name"], one["Driver"]
+        for one in client.api.images(all=True):
+            yield "image", one["Id"], " ".join(one["RepoTags"] or ())

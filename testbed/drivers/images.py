@@ -11,9 +11,7 @@ import io
 import os
 import platform
 import tarfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -23,6 +21,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from testbed.drivers import apt, process, store
+from testbed.drivers.dockerd import explained
 from testbed.errors import PreflightError, ResourceError
 from testbed.events import Events
 from testbed.plan.resources import Role
@@ -95,7 +94,7 @@ def ensure_images(client: docker.DockerClient, cache: Path, events: Events) -> d
         PreflightError: the base image of the user's choice, or Debian's sources, are not to be had.
         ResourceError: a build failed; its last lines are in the message.
     """
-    with _explained("look for images"):
+    with explained("look for images"):
         foreign = _foreign_root(client, events)
         root = foreign or f"testbed/rootfs:{_root_key()[:_TAG_DIGITS]}"
         base = _recipe("base", root, "ROOTFS")
@@ -118,7 +117,7 @@ def ensure_images(client: docker.DockerClient, cache: Path, events: Events) -> d
 
 def current_tags(client: docker.DockerClient) -> dict[Role, str]:
     """Return each role's image as `ensure_images` would have it, built or not; builds nothing."""
-    with _explained("look for images"):
+    with explained("look for images"):
         name = os.environ.get(BASE_IMAGE, "")
         root = (
             str(client.images.get(name).id)
@@ -131,7 +130,7 @@ def current_tags(client: docker.DockerClient) -> dict[Role, str]:
 
 def remove_images(client: docker.DockerClient) -> int:
     """Remove every image of ours that no container uses; return how many are left."""
-    with _explained("remove images"):
+    with explained("remove images"):
         _remove_old(client, keep=0)
         return len(_present(client))
 
@@ -209,7 +208,7 @@ def _import_root(client: docker.DockerClient, tag: str, cache: Path, events: Eve
     store.prune(family, keep=_KEPT)
     store.obtain(directory, partial(_unpack, events), limit_s=_LIMIT_S)
     repository, _, version = tag.partition(":")
-    with events.step("import the root file system"), _explained(f"import image {tag!r}"):
+    with events.step("import the root file system"), explained(f"import image {tag!r}"):
         client.api.import_image(
             src=str(directory / "rootfs.tar"),
             repository=repository,
@@ -243,7 +242,7 @@ def _build(client: docker.DockerClient, events: Events, recipe: _Recipe) -> None
     """Build one image. Its network is the host's: apt needs the host's way to its mirror."""
     proxies = {name: os.environ[name] for name in _PROXIES if name in os.environ}
     last: list[str] = []
-    with events.step(f"build image {recipe.name}"), _explained(f"build image {recipe.tag!r}"):
+    with events.step(f"build image {recipe.name}"), explained(f"build image {recipe.tag!r}"):
         for message in client.api.build(
             fileobj=recipe.context(),
             custom_context=True,
@@ -261,12 +260,3 @@ def _build(client: docker.DockerClient, events: Events, recipe: _Recipe) -> None
                     f"cannot build image {recipe.tag!r}: {message['error']}\n{tail}"
                 )
             last = [*last, message.get("stream", "")][-_TAIL:]
-
-
-@contextmanager
-def _explained(action: str) -> Iterator[None]:
-    """Turn Docker's errors into ours, with what we were about to do."""
-    try:
-        yield
-    except DockerException as error:
-        raise ResourceError(f"cannot {action}: {error}") from error

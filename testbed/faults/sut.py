@@ -28,30 +28,21 @@ def address_moved(deployment: Running, address: Address, to: Tenant | None) -> I
     plan = deployment.plan
     what = f"{address} moved to {to or 'nobody'}"
 
+    def lead(action: str, router: Tenant) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Say how `router` begins or ceases to reach the address: by a route and a neighbour."""
+        route = ("route", action, str(address), "dev", router.plan.router.uplink.name)
+        return route, _neighbour(action, router, address, plan)
+
     def move_back() -> None:
         if to is not None:
-            ip(to.plan.router.netns, *_neighbour("del", to, address, plan))
-            ip(
-                to.plan.router.netns,
-                "route",
-                "del",
-                str(address),
-                "dev",
-                to.plan.router.uplink.name,
-            )
+            for words in reversed(lead("del", to)):
+                ip(to.plan.router.netns, *words)
         deployment.sut.apply(fib_state(plan))
 
     with fault(whole_note(deployment, what, [to] if to else []), move_back):
         if to is not None:
-            ip(
-                to.plan.router.netns,
-                "route",
-                "add",
-                str(address),
-                "dev",
-                to.plan.router.uplink.name,
-            )
-            ip(to.plan.router.netns, *_neighbour("add", to, address, plan))
+            for words in lead("add", to):
+                ip(to.plan.router.netns, *words)
         deployment.sut.apply(fib_state(_with_address_moved(plan, address, to)))
         yield
 

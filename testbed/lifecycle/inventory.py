@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed.drivers import containers, dockerd, namespace, process, traces
+from testbed.drivers import dockerd, namespace, process, traces
 from testbed.lifecycle.store import state_root
 from testbed.plan.identity import ID_ALPHABET, ID_LENGTH
 
@@ -184,7 +184,7 @@ def _control_groups() -> Iterator[Item]:
 
 def _docker() -> Iterator[Item]:
     client = dockerd.connect()
-    for kind, name, detail in containers.everything(client) if client else ():
+    for kind, name, detail in dockerd.everything(client) if client else ():
         yield Item(kind, name, detail)
 
 
