@@ -37,6 +37,10 @@ def show_log(name: str, target: str, tail: int) -> None:
     elif target == "daemon":
         answer = deployment.sut().channel.run(["tail", "-n", str(tail), _DAEMON_LOG])
         sys.stdout.write(answer.stdout)
+    elif ":" not in target and target not in {t.name for t in deployment.plan.tenants}:
+        known = [*files, "daemon", *(f"{tenant.name}:" for tenant in deployment.plan.tenants[:8])]
+        hint = did_you_mean(target, known) or "one of: TENANT:ROLE, sut, daemon, ipam, dockerd"
+        raise InputError([Problem(target, "there is no such log", hint)])
     else:
         _replace(["docker", "logs", "--tail", str(tail), _container(deployment.plan, target)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -113,6 +114,10 @@ def _report_one(error: BaseException) -> ExitCode:
 def _words(error: OSError) -> str:
     """Say which file it is about, and what the kernel said."""
     what = error.strerror or str(error)
+    if (
+        error.errno == errno.ENOSPC and not error.filename
+    ):  # the kernel names files to be opened only
+        return f"cannot write the output: {what}"
     return f"{error.filename}: {what}" if error.filename else what
 
 

@@ -172,8 +172,8 @@ class Store:
         """Return the deployment called `name`, or the only one there is.
 
         Raises:
-            InputError: when there is no deployment of that name.
-            TestbedError: when there is none at all, or several to choose from.
+            InputError: when there is none of that name, or several to choose from.
+            TestbedError: when there is none at all.
         """
         records = self.all()
         if name:
@@ -189,7 +189,8 @@ class Store:
             raise TestbedError("no deployment is up", hint="start one: testbed up")
         if len(records) > 1:
             known = ", ".join(record.name for record in records)
-            raise TestbedError("several deployments are up", hint=f"name one of: {known}")
+            hint = f"say which, by NAME, -n NAME or TESTBED_DEPLOYMENT: {known}"
+            raise InputError([Problem("name", "several deployments are up", hint)])
         return records[0]
 
     def forget(self, deployment: DeploymentId) -> None:

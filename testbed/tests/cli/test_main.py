@@ -138,6 +138,8 @@ def test_inspection_keeps_to_its_schema_and_shows_no_password(run: Run, tmp_path
         (["status", "propsal"], "did you mean 'proposal'?"),
         (["capture", "alpha:wan", "-o", "x.pcap"], "alpha:lan: its own network"),
         (["logs", "-n", "proposl", "sut"], "did you mean 'proposal'?"),
+        (["logs", "daemn"], "did you mean 'daemon'?"),
+        (["logs", "zzz"], "one of: TENANT:ROLE, sut, daemon, ipam, dockerd"),
     ],
 )
 def test_slips_are_understood(run: Run, tmp_path: Path, arguments: list[str], hint: str) -> None:
@@ -145,6 +147,17 @@ def test_slips_are_understood(run: Run, tmp_path: Path, arguments: list[str], hi
     code, output, error = run(*arguments)
     assert (code, output) == (2, "")
     assert hint in error
+
+
+@pytest.mark.parametrize("verb", ["shell", "events", "graph", "logs sut"])
+def test_one_of_several_deployments_must_be_named(run: Run, tmp_path: Path, verb: str) -> None:
+    for name in ("one", "two"):
+        Store(tmp_path / "state").create(name, ROOT / "topologies/proposal.yaml")
+    code, output, error = run(*verb.split())
+    assert (code, output) == (2, "")
+    first, hint = error.splitlines()
+    assert first == "error: name: several deployments are up"
+    assert hint.startswith("    say which, by NAME, -n NAME or TESTBED_DEPLOYMENT: ")
 
 
 def test_graph_of_a_topology_as_tree_and_as_drawing(run: Run, tmp_path: Path) -> None:
