@@ -9,12 +9,7 @@ import sys
 from contextlib import nullcontext
 from typing import NoReturn
 
-import typer
-from typer.exceptions import TyperException
-
-from testbed.cli.completing import after_colon, mend_colons
 from testbed.cli.telling import tell, tell_error, tell_interrupted
-from testbed.cli.verbs import app
 from testbed.errors import ExitCode, InputError, TestbedError
 
 _CHANGING = ("up", "down", "clean", "replay")
@@ -23,7 +18,15 @@ _CHANGING = ("up", "down", "clean", "replay")
 
 def main() -> NoReturn:
     """Run the command line and exit with a documented code."""
+    # Before the imports that take most of a short command's time: nothing is begun yet.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
     _open_closed_streams()
+    import typer  # noqa: PLC0415
+    from typer.exceptions import TyperException  # noqa: PLC0415
+
+    from testbed.cli.completing import after_colon, mend_colons  # noqa: PLC0415
+    from testbed.cli.verbs import app  # noqa: PLC0415
+
     # At once, from wherever we are: waiting for threads at work could take minutes.
     signal.signal(signal.SIGINT, lambda *_: _leave_interrupted())
     is_after_colon = mend_colons(os.environ)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -53,3 +56,17 @@ def test_full_disk_is_told(tmp_path: Path, verb: str) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "error: cannot write the output: No space left on device"
     assert len(done.stderr.splitlines()) == 2
+
+
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(tmp_path: Path) -> None:
+    slow = "print('begun', flush=True); import time; time.sleep(60)"
+    (tmp_path / "typer.py").write_text(slow)
+    settings = {**os.environ, "PYTHONPATH": str(tmp_path), "TESTBED_STATE": str(tmp_path / "state")}
+    argv = [sys.executable, "-m", "testbed.cli.main", "status"]
+    with subprocess.Popen(
+        argv, cwd=ROOT, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"begun\n"
+        child.send_signal(signal.SIGINT)
+        assert (child.wait(timeout=20), child.communicate()[1]) == (130, b"")
