@@ -107,8 +107,8 @@ PORTS = (
         (
             Patch(
                 "bpf/lookup.bpf.c",
-                "	if (has_exact(&address, context->local_port))\n		return SK_PASS;\n",
-                "",
+                "			bpf_sk_release(sk);\n			return true;\n",
+                "			bpf_sk_release(sk);\n			return false;\n",
             ),
         ),
     ),

@@ -2,8 +2,8 @@
 /* bind.
  *
  * To an address (row 20): a socket without a FIB takes the address's, one of another FIB is refused
- * as if the address did not exist. Raw and ping sockets do not pass the cgroup hooks: they are refused
- * at the LSM hook; unmarked they are routed by their source address.
+ * as if the address did not exist. Raw, ping and SCTP sockets do not pass the cgroup hooks: they are
+ * refused at the LSM hook; unmarked they are routed by their source address.
  *
  * To any address (rows 16 to 18): a socket of FIB k is bound to the FIB's preferred address, so that
  * the kernel itself gives it that FIB's traffic and leaves the rest to a wildcard socket. The kernel
@@ -269,10 +269,10 @@ int BPF_PROG(fib_destroy, struct sock *sk)
 	return 0;
 }
 
-/* Raw and ping sockets have a bind of their own, which calls no cgroup hook (inet_bind). */
-static __always_inline bool is_raw(const struct sock *sk)
+/* Raw, ping and SCTP sockets have a bind of their own, which calls no cgroup hook (inet_bind). */
+static __always_inline bool has_own_bind(const struct sock *sk)
 {
-	return sk->sk_type == SOCK_RAW ||
+	return sk->sk_type == SOCK_RAW || sk->sk_protocol == IPPROTO_SCTP ||
 	       (sk->sk_type == SOCK_DGRAM && (sk->sk_protocol == IPPROTO_ICMP ||
 					      sk->sk_protocol == IPPROTO_ICMPV6));
 }
@@ -286,7 +286,7 @@ int BPF_PROG(fib_bind_raw, struct socket *sock, void *sockaddr, int size)
 	__u16 family;
 	__u32 fib;
 
-	if (!sk || !is_raw(sk) || size < 8 ||
+	if (!sk || !has_own_bind(sk) || size < 8 ||
 	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) ||
 	    bpf_probe_read_kernel(&family, sizeof(family), sockaddr))
 		return 0;
@@ -297,6 +297,8 @@ int BPF_PROG(fib_bind_raw, struct socket *sock, void *sockaddr, int size)
 		return 0;
 	if (!sock_is_home(sk))
 		return 0;
+	if (sk->sk_protocol == IPPROTO_SCTP && is_any(&address))
+		return is_active() ? -EADDRNOTAVAIL : 0; /* sctp.bpf.c */
 	fib = sk->sk_mark;
 	return judge(&address, &fib) ? 0 : -EADDRNOTAVAIL;
 }

@@ -38,6 +38,7 @@ typedef struct {
 
 struct sock_common {
 	unsigned short skc_family;
+	unsigned short skc_num;
 	unsigned char skc_ipv6only : 1;
 	possible_net_t skc_net;
 };
@@ -84,6 +85,8 @@ struct socket {
 #define SOCK_DGRAM 2
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_SCTP 132
+#define SCTP_SOCKOPT_BINDX_ADD 100
 #define IPPROTO_IPV6 41
 #define IPV6_V6ONLY 26
 #define EPERM 1

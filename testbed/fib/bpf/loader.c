@@ -35,7 +35,7 @@
 #define TC_PRIORITY 1
 
 static const char *const objects[] = { "ingress", "egress", "thread", "sockopt", "bind",
-				       "connect", "accept", "jail", "resolver",
+				       "connect", "accept", "jail", "sctp", "resolver",
 				       "hear", "lookup" };
 
 #define OBJECTS (sizeof(objects) / sizeof(*objects))

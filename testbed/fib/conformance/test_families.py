@@ -7,6 +7,7 @@ import contextlib
 import errno
 import functools
 import socket
+import struct
 import unittest
 from collections.abc import Iterator
 
@@ -16,6 +17,7 @@ from .case import Case, JailCase, fib_socket
 
 MPTCP, SCTP = 262, socket.IPPROTO_SCTP
 AF_SMC = 43
+BINDX_ADD = 100
 PORT, OTHER_PORT = 5400, 5401
 
 
@@ -117,6 +119,82 @@ class Multipath(Case):
             self.assertTrue(self.hears(own, 1, socket.AF_INET))
 
 
+class Streams(Case):
+    """SCTP, which would tell its peer every address of the system's."""
+
+    def made(self, number: int, family: socket.AddressFamily) -> socket.socket:
+        return fib_socket(number, family, socket.SOCK_STREAM, SCTP)
+
+    def test_row_24_unbound_sctp_socket_is_refused(self) -> None:
+        for family in self.families():
+            many = functools.partial(fib_socket, 1, family, socket.SOCK_SEQPACKET, SCTP)
+            with self.subTest(family=family), lab.Capture(1) as seen:
+                for number in (0, 1, 777):
+                    with self.made(number, family) as made:
+                        for work in (
+                            lambda m=made, f=family: m.connect((lab.CLIENT[f], PORT)),
+                            lambda m=made: m.bind(("", 0)),
+                            made.listen,
+                        ):
+                            with self.refused(errno.EADDRNOTAVAIL):
+                                work()
+                with many() as made, self.refused(errno.EADDRNOTAVAIL):
+                    made.sendto(b"x", (lab.CLIENT[family], PORT))
+                with many() as made:  # control: bound, it is sent
+                    made.bind((lab.server(1, family), 0))
+                    self.assertEqual(seen.packets(), [])
+                    made.sendto(b"x", (lab.CLIENT[family], PORT))
+                    lab.wait_for(seen.packets, "the INIT")
+
+    def test_row_20_second_address_of_an_sctp_socket_is_refused(self) -> None:
+        with self.made(0, socket.AF_INET) as made:
+            made.bind((lab.server(1, socket.AF_INET), 0))
+            self.assertEqual(fib.socket_fib(made), 1)
+            packed = socket.inet_aton(lab.server(2, socket.AF_INET))
+            second = struct.pack("=HH4s8x", socket.AF_INET, made.getsockname()[1], packed)
+            with self.refused(errno.EADDRNOTAVAIL):
+                made.setsockopt(SCTP, BINDX_ADD, second)
+
+    def test_row_25_bound_sctp_socket_is_in_the_fib_of_its_address(self) -> None:
+        for family in self.families():
+            for tenant in lab.TENANTS:
+                for number in (0, tenant):
+                    with (
+                        self.subTest(family=family, tenant=tenant, fib=number),
+                        self.client(tenant, family, PORT) as listener,
+                        self.made(number, family) as made,
+                    ):
+                        listener.listen()
+                        made.bind((lab.server(tenant, family), 0))
+                        self.assertEqual(fib.socket_fib(made), tenant)
+                        made.connect((lab.CLIENT[family], PORT))
+                        peer, address = listener.accept()
+                        peer.close()
+                        self.assertEqual(address[0], lab.server(tenant, family))
+
+    def client(self, tenant: int, family: socket.AddressFamily, port: int) -> socket.socket:
+        with lab.namespace(tenant):
+            made = socket.socket(family, socket.SOCK_STREAM, SCTP)
+        made.settimeout(lab.TIMEOUT_S)
+        made.bind((lab.CLIENT[family], port))
+        return made
+
+    def test_row_21_accepted_sctp_socket_has_the_fib_of_its_local_address(self) -> None:
+        """From one client address and port in all tenants."""
+        for family in self.families():
+            with self.subTest(family=family), contextlib.ExitStack() as stack:
+                for tenant in lab.TENANTS:
+                    listener = stack.enter_context(self.made(0, family))
+                    listener.bind((lab.server(tenant, family), OTHER_PORT))
+                    listener.listen()
+                    client = stack.enter_context(self.client(tenant, family, 40002))
+                    client.connect((lab.server(tenant, family), OTHER_PORT))
+                    accepted = stack.enter_context(listener.accept()[0])
+                    self.assertEqual(fib.socket_fib(accepted), tenant)
+                    accepted.send(b"%d" % tenant)
+                    self.assertEqual(client.recv(9), b"%d" % tenant)
+
+
 class JailedFamilies(JailCase):
     def test_multipath_bind_to_an_address_of_another_fib(self) -> None:
         def work(tenant: int) -> None:
@@ -134,14 +212,10 @@ class JailedFamilies(JailCase):
                 work = functools.partial(socket.socket, family, socket.SOCK_STREAM)
                 self.assertEqual(self.jailed(work), errno.EPERM)
 
-    def test_sctp_from_an_address_of_another_fib_does_not_leave(self) -> None:
-        def work() -> None:
+    def test_sctp_at_an_address_of_another_fib(self) -> None:
+        def work(tenant: int) -> None:
             with socket.socket(socket.AF_INET, socket.SOCK_STREAM, SCTP) as made:
-                made.settimeout(0)
-                made.bind((lab.server(2, socket.AF_INET), 0))
-                with contextlib.suppress(BlockingIOError):
-                    made.connect((lab.CLIENT[socket.AF_INET], PORT))
+                made.bind((lab.server(tenant, socket.AF_INET), 0))
 
-        with lab.Capture(2) as seen, self.counted(guard_source=1):
-            self.assertEqual(self.jailed(work), 0)
-            self.assertEqual(seen.packets(), [])
+        self.assertEqual(self.jailed(functools.partial(work, 2)), errno.EADDRNOTAVAIL)
+        self.assertEqual(self.jailed(functools.partial(work, 1)), 0)

@@ -139,12 +139,17 @@ class Meanwhile(Case):
             control.connect((NEAR[family], 5000))  # FIB 0's own address: as ever
 
     def test_row_39_the_owner_stays_the_owner(self) -> None:
-        with other_interface():
-            lab.run("ip", "addr", "add", f"{lab.server(1, FOUR)}/24", "dev", OTHER)
-            self.assertEqual(fib.fib_of_address(lab.server(1, FOUR)), 1)
-            with fib_socket(2) as made, self.refused(errno.EADDRNOTAVAIL):
-                made.bind((lab.server(1, FOUR), 0))
-            with wildcard(FOUR, STREAM) as listener, lab.tenant_socket(1, FOUR, STREAM) as client:
-                client.connect((lab.server(1, FOUR), 5000))
-                with listener.accept()[0] as accepted:
-                    self.assertEqual(fib.socket_fib(accepted), 1)
+        for family in self.families():
+            with self.subTest(family=family), other_interface():
+                self.add_elsewhere(family)
+
+    def add_elsewhere(self, family: socket.AddressFamily) -> None:
+        address = lab.server(1, family)
+        lab.run("ip", "addr", "add", f"{address}/{24 if family == FOUR else 64}", "dev", OTHER)
+        self.assertEqual(fib.fib_of_address(address), 1)
+        with fib_socket(2, family) as made, self.refused(errno.EADDRNOTAVAIL):
+            made.bind((address, 0))
+        with wildcard(family, STREAM) as listener, lab.tenant_socket(1, family, STREAM) as client:
+            client.connect((address, 5000))
+            with listener.accept()[0] as accepted:
+                self.assertEqual(fib.socket_fib(accepted), 1)
