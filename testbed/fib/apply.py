@@ -41,8 +41,10 @@ def apply_text(text: str) -> dict[str, object]:
         _refuse_second_interface(former, document)
         retired = Retired.load(RETIRED)
         retired.check(document)
-        aborted = abort_former(former, document, retired.changed_owners(former, document))
+        changed = retired.changed_owners(former, document)
+        aborted = abort_former(former, document, changed)
         summary = apply_document(document)
+        aborted += abort_former(former, document, changed)  # what came meanwhile
         if aborted:
             summary["aborted_sockets"] = aborted
         if former is not None:
@@ -53,7 +55,7 @@ def apply_text(text: str) -> dict[str, object]:
 
 
 def abort_former(former: Document | None, document: Document, changed: dict[bytes, int]) -> int:
-    """Abort, while their routes are still there, the sockets of what is to go.
+    """Abort the sockets of what is to go, while their routes are still there; then what came meanwhile.
 
     These are sockets of FIBs that vanish or get another name, which makes them another tenant's, and
     those that keep the former FIB of an address.

@@ -100,7 +100,8 @@ class Live:
         self, former: tuple[Fib, ...], fibs: tuple[Fib, ...], *, add: list[Any], undo: list[Any]
     ) -> dict[str, object]:
         before, after = self._part(former), self._part(fibs)
-        aborted = abort_former(before, after, self._retired.changed_owners(before, after))
+        changed = self._retired.changed_owners(before, after)
+        aborted = abort_former(before, after, changed)
         gone = [fib.id for fib in former if fib.id not in {each.id for each in fibs}]
         store.open_change(add=add, delete=gone)
         present, desired = self._objects(former, fibs)
@@ -115,6 +116,7 @@ class Live:
             store.undo_change(add=undo, delete=[fib.id for fib in fibs])
             self._generation = ()  # rules and index are those of what was refused
             raise
+        aborted += abort_former(before, after, changed)  # what came meanwhile
         if former or self._retired.addresses or self._retired.fibs:
             self._retired.note(before, after)
             self._retired.save(RETIRED)

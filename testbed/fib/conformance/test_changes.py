@@ -135,6 +135,47 @@ class Changes(Case):
                 self.assertEqual(fib.fib_of_address(lab.server(1, family)), 2)
                 lab.put(lab.document())
 
+    def test_row_44_address_moves_under_traffic(self) -> None:
+        """Whatever comes while it moves: no connection is in the new FIB with the old one's client."""
+        for family in self.families():
+            with (
+                self.subTest(family=family),
+                fib_socket(0, family) as listener,
+                lab.tenant_socket(1, family, STREAM) as first,
+            ):
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind(("", PORT))
+                listener.listen(64)
+                first.connect((lab.server(1, family), PORT))
+                accepted = [listener.accept()[0]]
+                mover = threading.Thread(target=lab.put, args=(moved(family),))
+                mover.start()
+                clients = []
+                while mover.is_alive():
+                    client = lab.tenant_socket(1, family, STREAM)
+                    client.settimeout(lab.QUIET_S)
+                    clients.append(client)
+                    with contextlib.suppress(OSError):
+                        client.connect((lab.server(1, family), PORT))
+                mover.join()
+                listener.settimeout(lab.QUIET_S)
+                with contextlib.suppress(TimeoutError):
+                    while True:
+                        accepted.append(listener.accept()[0])
+                for made in accepted:  # all of tenant 1's, so of FIB 1, and none goes on
+                    with made:
+                        self.assertEqual(fib.socket_fib(made), 1)
+                        made.settimeout(lab.TIMEOUT_S)
+                        with self.refused(errno.ECONNABORTED):
+                            made.recv(9)
+                self.assertGreater(len(accepted), 1)
+                for client in clients:
+                    client.close()
+                with lab.tenant_socket(1, family, STREAM) as late, self.assertRaises(OSError):
+                    late.settimeout(lab.QUIET_S)
+                    late.connect((lab.server(1, family), PORT))
+                lab.put(lab.document())
+
     def test_row_45_tenant_deleted(self) -> None:
         for family in self.families():
             with (
