@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.drivers import dockerd, links, shield
 from testbed.errors import PreflightError
 from testbed.lifecycle import netmanagers
 
@@ -48,9 +47,10 @@ class Finding:
     is_advice: bool = False
 
 
-def examine(state: Path, cache: Path) -> tuple[Finding, ...]:
-    """Look at everything that `up` needs on this host; changes nothing that lasts."""
-    return tuple(finding for check in _CHECKS for finding in check(state, cache))
+def examine(state: Path, cache: Path) -> Iterator[Finding]:
+    """Look at everything that `up` needs on this host, one after the other; nothing lasts of it."""
+    for check in _CHECKS:
+        yield from check(state, cache)
 
 
 def require(state: Path, cache: Path) -> None:
@@ -84,6 +84,8 @@ def _tun(_state: Path, _cache: Path) -> Iterator[Finding]:
 def _link_kinds(_state: Path, _cache: Path) -> Iterator[Finding]:
     if os.geteuid() != 0:
         return
+    from testbed.drivers import links  # noqa: PLC0415 - heavy, and others come first
+
     for kind, error in links.try_kinds():
         yield Finding(f"{kind} links", not error, error or "work", f"modprobe {kind}")
 
@@ -91,12 +93,16 @@ def _link_kinds(_state: Path, _cache: Path) -> Iterator[Finding]:
 def _shield(_state: Path, _cache: Path) -> Iterator[Finding]:
     if os.geteuid() != 0:
         return
+    from testbed.drivers import shield  # noqa: PLC0415 - heavy, and others come first
+
     error = shield.try_shield()
     mend = "modprobe -a sch_ingress cls_bpf"
     yield Finding("shield of the host's tap", not error, error or "works", mend)
 
 
 def _docker(_state: Path, _cache: Path) -> Iterator[Finding]:
+    from testbed.drivers import dockerd  # noqa: PLC0415 - heavy, and others come first
+
     version = dockerd.version()
     seen = f"answers, version {version}" if version else "not running"
     mend = "nothing to do: `testbed up` starts it"

@@ -74,3 +74,16 @@ def test_what_goes_inside_a_deployment_needs_no_docker_library(tmp_path: Path) -
     Store(tmp_path).create("proposal", ROOT / "topologies/proposal.yaml")
     _, modules = imported(tmp_path, "exec", "alpha:clint", "true")
     assert not {"docker", "requests", "rich", "scapy", "pytest"} & set(modules)
+
+
+def test_first_finding_of_doctor_waits_for_nothing_heavy() -> None:
+    script = f"""
+import sys
+from pathlib import Path
+from testbed.cli import doctor
+from testbed.lifecycle import preflight
+print(next(preflight.examine(Path("/"), Path("/"))).subject)
+print([name for name in {HEAVY!r} if name in sys.modules])
+"""
+    done = process.run([sys.executable, "-c", script], cwd=ROOT)
+    assert done.stdout.splitlines() == ["privilege", "[]"]

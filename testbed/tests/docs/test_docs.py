@@ -44,6 +44,7 @@ COVERED = {
     "TESTBED_KILLS=": "scenarios/resilience, which kills less often by itself",
     "TESTBED_SOAK=": "by hand: it is as long as it says",
     ".venv/bin/python -m testbed.lifecycle.inventory": "scenarios/resilience",
+    "diff before after": "the same",
 }
 
 

@@ -74,10 +74,8 @@ def test_up_keeps_to_its_schema(record: Any) -> None:
 
 
 def test_doctor_keeps_to_its_schema(tmp_path: Path) -> None:
-    check(
-        "doctor.1",
-        data_of(DoctorView("testbed.doctor/1", ok=True, findings=examine(tmp_path, tmp_path))),
-    )
+    findings = tuple(examine(tmp_path, tmp_path))
+    check("doctor.1", data_of(DoctorView("testbed.doctor/1", ok=True, findings=findings)))
 
 
 def test_event_keeps_to_its_schema() -> None:
