@@ -52,9 +52,9 @@ def build_desired(document: Document, index: int, present_rules: Iterable[Rule] 
     """
     desired = build_parts(document, document.fibs, index)
     present = list(present_rules)
-    fibs = [fib.id for fib in document.fibs]
     for version, family in FAMILIES.items():
         sources = sources_of(document, document.fibs, version)
+        fibs = set(sources.values())  # without an address of the family there is no route of it
         desired.rules.update(build_rules(family, fibs, sources, present))
     desired.addresses.add(ANCHOR_IPV4)
     follows, nobody = struct.pack("=I", bpfmap.OF_INTERFACE), struct.pack("=I", 0)

@@ -188,7 +188,7 @@ class Live:
 
     def _changed_rules(self, before: Document, after: Document) -> tuple[set[Rule], set[Rule]]:
         net = _Net()
-        net.take((self._new_mark_rules(fib.id for fib in after.fibs), set()))
+        net.take((self._new_mark_rules(after), set()))
         had = sources_of(before, before.fibs, 4)
         has = sources_of(after, after.fibs, 4)
         for address in [a for a, fib in had.items() if has.get(a) != fib]:
@@ -197,11 +197,14 @@ class Live:
             net.take(self._tree.add(address, has[address]))
         return net.added, net.removed
 
-    def _new_mark_rules(self, fibs: Iterable[int]) -> set[Rule]:
-        new = mark_blocks(fibs, self._blocks) - self._blocks
-        wanted = {r for f in FAMILIES.values() for block in new for r in mark_rules(f, block)}
+    def _new_mark_rules(self, part: Document) -> set[Rule]:
+        wanted: set[Rule] = set()
+        for version, family in FAMILIES.items():
+            blocks = self._blocks[family]
+            new = mark_blocks(sources_of(part, part.fibs, version).values(), blocks) - blocks
+            wanted.update(rule for block in new for rule in mark_rules(family, block))
+            blocks |= new
         rules = wanted - self._by_mark
-        self._blocks |= new
         self._by_mark |= rules
         return rules
 
@@ -226,7 +229,10 @@ class Live:
         for fib in document.fibs:
             self._learn(fib)
         present = {rule for rule, ours in self._netlink.rules() if ours}
-        self._blocks = present_blocks(present)
+        self._blocks = {
+            family: present_blocks(rule for rule in present if rule.family == family)
+            for family in FAMILIES.values()
+        }
         self._by_mark = {rule for rule in present if not rule.prefix_length}
         self._tree = SourceTree(sources_of(document, document.fibs, 4), present)
         self._generation = store.generation()

@@ -22,6 +22,7 @@ What a rule costs decides the shape (Linux 6.1, fib_nl_newrule and fib_nl_delrul
 - Any change of an IPv6 rule costs a walk over all IPv6 tables (fib6_rule_flush_cache), which are
   never freed. So IPv6 has no rules by source, and rules by mark come in blocks of 16 numbers, some
   ahead, and stay: one of a number that is no FIB leads to an empty table, then to `unreachable`.
+  A FIB without IPv6 needs none: a mark without a rule is unreachable, too.
 """
 
 from __future__ import annotations

@@ -111,6 +111,26 @@ class Single(Case):
                 with fib_socket(number, family) as made, self.refused(errno.ENETUNREACH):
                     made.connect((lab.CLIENT[family], 9))
 
+    def test_row_46_fib_of_ipv4_alone_gets_ipv6(self) -> None:
+        """Without, it has no rule of IPv6 (each is dear to the kernel), and leads nowhere as well."""
+        before = lab.run("ip", "-6", "rule")
+        entry = newcomer()
+        for key, part in (("addresses", str), ("routes", lambda route: route["to"])):
+            entry[key] = [one for one in entry[key] if ":" not in part(one)]
+        self.live.add(entry)
+        self.assertEqual(before, lab.run("ip", "-6", "rule"))
+        self.assertEqual(apply.apply_again(), {})
+        with fib_socket(NEWCOMER, SIX, DGRAM) as made, self.refused(errno.EADDRNOTAVAIL):
+            made.connect((lab.CLIENT[SIX], 9))
+        raw = fib_socket(NEWCOMER, SIX, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        with raw, self.refused(errno.ENETUNREACH):
+            raw.connect((lab.CLIENT[SIX], 0))
+        self.live.add(newcomer())
+        self.assertEqual(apply.apply_again(), {})
+        with fib_socket(NEWCOMER, SIX, DGRAM) as made:
+            made.connect((lab.CLIENT[SIX], 9))
+            self.assertEqual(made.getsockname()[0], "fd00:65:40::1")
+
     def test_row_31_ipv6_source_without_a_route_leads_nowhere(self) -> None:
         """Not even by a route of FIB 0, for a socket without FIB that names its source."""
         entry = newcomer()

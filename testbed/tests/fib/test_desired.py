@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from functools import partial
 
 from testbed.fib import bpfmap
 from testbed.fib.desired import ANCHOR_IPV4, ANCHOR_IPV6, build_desired, map_key
@@ -73,3 +74,14 @@ def test_routers_are_known_by_fib_and_as_such() -> None:
     assert struct.pack("=I6sxx", 1, mac) in desired.maps.routers
     assert struct.pack("=I6sxx", bpfmap.OF_INTERFACE, mac) in desired.maps.routers
     assert struct.pack("=I6sxx", 2, mac) not in desired.maps.routers
+
+
+def test_a_fib_without_ipv6_has_no_rule_of_ipv6_by_its_mark() -> None:
+    other = partial(fib, 20, neighbours=[])
+    single = other(addresses=["10.64.0.161/29"])
+    for fibs, families in (
+        ([fib(1), single], {socket.AF_INET}),
+        ([fib(1), other()], {socket.AF_INET, socket.AF_INET6}),
+    ):
+        rules = build_desired(parse_document(document(*fibs)), INDEX).rules
+        assert {rule.family for rule in rules if rule.table == TABLE_BASE + 20} == families
