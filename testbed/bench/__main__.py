@@ -64,7 +64,7 @@ def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[lis
             yield [found]
     if "suite" in parts and scope.workers:
         with events.step("the suite by workers"):
-            yield list(suite.measure(scope.workers, scope.suite_s))
+            yield list(suite.measure(scope.suites, scope.workers, scope.suite_s, events))
 
 
 def _write(about: dict[str, Any], measured: list[dict[str, Any]]) -> None:

@@ -92,7 +92,9 @@ def page(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> str:
         "",
         *peers.rows(list(measured)),
         "",
-        "## Routing, isolation and authentication scenarios by workers",
+        "## Scenarios by workers",
+        "",
+        "On deployments that ran already, each time in another order (`--shuffle`).",
         "",
         *_suite(measured),
         "",
@@ -245,10 +247,10 @@ def _starts(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _suite(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
-    yield "| workers | s | |"
-    yield "|---|---|---|"
-    for item in _of(measured, "suite"):
-        yield f"| {item['workers']} | {item['s']:.0f} | {item['summary']} |"
+    yield "| suites | workers | s | |"
+    yield "|---|---|---|---|"
+    for item in sorted(_of(measured, "suite"), key=lambda item: int(item["workers"])):
+        yield f"| {item['suite']} | {item['workers']} | {item['s']:.0f} | {item['summary']} |"
 
 
 def _failures(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> Iterator[str]:

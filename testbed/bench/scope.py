@@ -22,6 +22,7 @@ class Scope:
     start_rounds: int
     fibs: int
     peers: int
+    suites: tuple[str, ...]
     workers: tuple[int, ...]
     suite_s: float
 
@@ -37,6 +38,7 @@ QUICK = Scope(
     start_rounds=1,
     fibs=500,
     peers=10,
+    suites=(),
     workers=(),
     suite_s=0,
 )
@@ -51,8 +53,9 @@ FULL = Scope(
     start_rounds=3,
     fibs=10000,
     peers=50,
-    workers=(1, 2, 4, 8),
-    suite_s=900,
+    suites=("routing",),
+    workers=(4, 8, 2, 1),
+    suite_s=600,
 )
 LONG = Scope(
     name="long",
@@ -65,6 +68,7 @@ LONG = Scope(
     start_rounds=5,
     fibs=10000,
     peers=100,
-    workers=(1, 2, 4, 8),
+    suites=("routing", "isolation", "authentication"),
+    workers=(4, 8, 2, 1),
     suite_s=3600,
 )
