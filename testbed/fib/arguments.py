@@ -224,10 +224,10 @@ def _add_policy(commands: Any) -> None:
         "set what holds for a cgroup: a jail, accept sets the thread's FIB",
         "Replace the policy of CGROUP (a path below /sys/fs/cgroup), which holds for all below it as "
         "well. Without an option the policy is taken away.",
-        "in a jail, with EPERM: setting a thread or socket to another FIB, SO_MARK of another, making a "
-        "socket\nin a thread of another, bind, connect, listen and sending by a socket of another that "
-        "was made before\nor elsewhere; packet sockets, and families that hide their connections (SMC, "
-        "RDS, TIPC)\n\nexample:\n  fibctl policy web.slice/tenant7 --jail 7\n",
+        "in a jail, with EPERM: setting a thread or socket to another FIB, SO_MARK of another (of one packet,\n"
+        "too), making a socket in a thread of another, bind, connect, listen and sending by a socket of\n"
+        "another that was made before or elsewhere; packet sockets, and families that hide their connections\n"
+        "(SMC, RDS, TIPC)\n\nexample:\n  fibctl policy web.slice/tenant7 --jail 7\n",
     )
     policy.add_argument("cgroup", type=Path, metavar="CGROUP")
     policy.add_argument(

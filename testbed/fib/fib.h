@@ -14,7 +14,8 @@
  *                  namespace, or the socket is neither IPv4 nor IPv6
  *
  * In a jail, socket(), connect(), bind(), listen() and all ways to send also fail with EPERM when the
- * socket's FIB is not allowed, and so does setsockopt(SO_MARK) to a FIB that is not.
+ * socket's FIB is not allowed, and so does SO_MARK of a FIB that is not, by setsockopt() or as a control
+ * message.
  */
 #ifndef FIB_H
 #define FIB_H

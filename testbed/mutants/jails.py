@@ -35,6 +35,18 @@ JAILS = (
         ),
     ),
     Mutant(
+        "mark-of-one-packet-unjudged",
+        "a jailed program with CAP_NET_ADMIN gets one packet out by SO_MARK as a control message",
+        (_POLICIES,),
+        (
+            Patch(
+                "bpf/jail.bpf.c",
+                "is_mark(&header, control + sizeof(header), &mark) && !may_use(mark))",
+                "is_mark(&header, control + sizeof(header), &mark) && !mark)",
+            ),
+        ),
+    ),
+    Mutant(
         "jail-not-inherited",
         "a jail holds in its own cgroup and not in those below",
         (_POLICIES,),

@@ -2,20 +2,27 @@
 /* The jail: code in a jailed cgroup cannot use a socket of a FIB that is not in the cgroup's set,
  * however it came by it: by prctl, or by a family below IP or with connections of its own inside (packet,
  * SMC; both refused in thread.bpf.c), by SO_SETFIB (sockopt.bpf.c), or by a descriptor made before or
- * elsewhere (refused here, when it is used). What an output interface or a source address chosen per
+ * elsewhere (refused here, when it is used), or by a control message that marks one packet (SO_MARK, refused
+ * here too). What an output interface or a source address chosen per
  * packet would get past this is stopped by the egress guard. Everything is refused with EPERM.
  */
 #include "home.h"
 #include "policy.h"
 
-static __always_inline int judge(const struct socket *sock)
+#define CONTROL_MESSAGES 32 /* of one sendmsg in a jail; nobody sends so many */
+
+static __always_inline bool is_judged(const struct socket *sock)
 {
 	const struct sock *sk = sock->sk;
 
-	if (!has_policies() || !sk ||
-	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6))
-		return 0;
-	return !sock_is_home(sk) || may_use(sk->sk_mark) ? 0 : -EPERM;
+	return has_policies() && sk &&
+	       (sk->__sk_common.skc_family == AF_INET || sk->__sk_common.skc_family == AF_INET6) &&
+	       sock_is_home(sk);
+}
+
+static __always_inline int judge(const struct socket *sock)
+{
+	return !is_judged(sock) || may_use(sock->sk->sk_mark) ? 0 : -EPERM;
 }
 
 SEC("lsm/socket_bind")
@@ -36,10 +43,52 @@ int BPF_PROG(fib_jail_listen, struct socket *sock, int backlog)
 	return judge(sock);
 }
 
-SEC("lsm/socket_sendmsg")
-int BPF_PROG(fib_jail_sendmsg, struct socket *sock, void *message, int size)
+/* Whether a control message is SO_MARK, with the mark. The kernel has copied what the user gave before it
+ * asks (____sys_sendmsg, which sendmmsg and io_uring pass too), so nothing changes any more. */
+static __always_inline bool is_mark(const struct cmsghdr *header, const void *data, __u32 *mark)
 {
-	return judge(sock);
+	return header->cmsg_level == SOL_SOCKET && header->cmsg_type == SO_MARK &&
+	       header->cmsg_len == sizeof(*header) + sizeof(*mark) && /* else EINVAL (__sock_cmsg_send) */
+	       !bpf_probe_read_kernel(mark, sizeof(*mark), data);
+}
+
+/* Judge the marks in the control messages, which are read as for_each_cmsghdr does. What does not end in
+ * so many cannot be judged. */
+static __always_inline int judge_control(const struct msghdr *message)
+{
+	const void *control = message->msg_control;
+	unsigned long left = message->msg_controllen;
+
+	for (int i = 0; i < CONTROL_MESSAGES; i++) {
+		struct cmsghdr header;
+		unsigned long step;
+		__u32 mark;
+
+		if (left < sizeof(header))
+			return 0;
+		if (bpf_probe_read_kernel(&header, sizeof(header), control))
+			return -EPERM;
+		if (header.cmsg_len < sizeof(header) || header.cmsg_len > left)
+			return 0; /* the kernel says EINVAL */
+		if (is_mark(&header, control + sizeof(header), &mark) && !may_use(mark))
+			return -EPERM;
+		step = (header.cmsg_len + sizeof(long) - 1) & ~(sizeof(long) - 1);
+		if (step >= left)
+			return 0;
+		control += step;
+		left -= step;
+	}
+	return -EPERM;
+}
+
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(fib_jail_sendmsg, struct socket *sock, struct msghdr *message, int size)
+{
+	int error = judge(sock);
+
+	if (error || !message->msg_controllen || !is_judged(sock) || !(current_policy() & FIB_JAIL))
+		return error;
+	return judge_control(message);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -67,6 +67,17 @@ struct socket {
 	struct sock *sk;
 };
 
+struct msghdr {
+	void *msg_control;
+	unsigned long msg_controllen;
+};
+
+struct cmsghdr {
+	unsigned long cmsg_len; /* header and data, without what fills up to the next */
+	int cmsg_level;
+	int cmsg_type;
+};
+
 #pragma clang attribute pop
 
 /* From the kernel's sched.h, socket.h, errno.h, in.h, if_ether.h: user-space headers clash with libbpf's. */

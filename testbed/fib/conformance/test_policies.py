@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import socket
+import struct
 import threading
 
 from .. import api as fib
@@ -16,6 +17,9 @@ from .test_sockets import DGRAM, STREAM
 
 FOUR, SIX = socket.AF_INET, socket.AF_INET6
 PORT = 5500
+SO_MARK = 36
+EXPERIMENT = 253  # a protocol number that nobody answers (RFC 3692)
+JUDGED = 32  # control messages that a jail reads of one sendmsg
 VIRTUAL = {FOUR: "192.0.2.53", SIX: "2001:db8::53"}
 SERVER = {FOUR: "192.168.0.1", SIX: "fd00:c0a8::1"}
 
@@ -84,11 +88,53 @@ class Jail(JailCase):
             made.setsockopt(fib.SOL_FIB, option, value)
 
     def test_so_mark(self) -> None:
-        so_mark = 36
         self.assertEqual(
-            self.jailed(lambda: socket.socket().setsockopt(socket.SOL_SOCKET, so_mark, 2)),
+            self.jailed(lambda: socket.socket().setsockopt(socket.SOL_SOCKET, SO_MARK, 2)),
             errno.EPERM,
         )
+
+    def test_so_mark_for_one_packet(self) -> None:
+        for family in self.families():
+            for kind, protocol in ((DGRAM, 0), (socket.SOCK_RAW, EXPERIMENT)):
+                with fib_socket(1, family, kind, protocol) as made:
+                    for mark, code in ((1, 0), (0, errno.EPERM), (2, errno.EPERM)):
+                        work = functools.partial(self.send_marked, made, mark)
+                        with self.subTest(family=family, kind=kind, mark=mark):
+                            self.assertEqual(self.jailed(work), code)
+
+    def test_marked_packet_reaches_another_tenant_from_outside_the_jail_alone(self) -> None:
+        for family in self.families():
+            with (
+                lab.tenant_socket(2, family, DGRAM, PORT) as hearing,
+                fib_socket(1, family, DGRAM) as made,
+            ):
+                self.assertEqual(
+                    self.jailed(functools.partial(self.send_marked, made, 2, b"in")), errno.EPERM
+                )
+                self.send_marked(made, 2, b"out")
+                self.assertEqual(hearing.recv(9), b"out")
+
+    def test_so_mark_behind_other_control_messages(self) -> None:
+        with fib_socket(1, FOUR, DGRAM) as made:
+            for before, mark, code in (
+                (JUDGED - 1, 1, 0),
+                (JUDGED - 1, 2, errno.EPERM),
+                (JUDGED, 1, errno.EPERM),  # more than it reads
+            ):
+                work = functools.partial(self.send_marked, made, mark, before=before)
+                self.assertEqual(self.jailed(work), code, (before, mark))
+            self.send_marked(made, 1, before=JUDGED)  # control: outside it works
+
+    def send_marked(
+        self, made: socket.socket, mark: int, content: bytes = b"x", *, before: int = 0
+    ) -> None:
+        """Send with SO_MARK as a control message, behind others that choose a time to live."""
+        ttl = (socket.IPPROTO_IP, socket.IP_TTL, struct.pack("i", 9))
+        chosen = (socket.SOL_SOCKET, SO_MARK, struct.pack("I", mark))
+        target = (lab.CLIENT[FOUR if made.family == FOUR else SIX], PORT)
+        if made.type == socket.SOCK_RAW:
+            target = (target[0], 0)
+        made.sendmsg([content], [ttl] * before + [chosen], 0, target)
 
     def test_packet_socket(self) -> None:
         self.assertEqual(
