@@ -144,7 +144,7 @@ PORTS = (
             Patch(
                 "bpf/resolver.bpf.c",
                 "int fib_resolve_getpeername4(struct bpf_sock_addr *context)\n{\n"
-                "	return answer_ipv4(context);\n",
+                "	return answer_ipv4(context, true);\n",
                 "int fib_resolve_getpeername4(struct bpf_sock_addr *context)\n{\n	return 1;\n",
             ),
         ),

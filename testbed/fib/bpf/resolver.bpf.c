@@ -18,8 +18,9 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fib_resolvers SEC(".maps");
 
-/* Sockets that have sent to a virtual address: only their answers are turned back.
- * Key: socket. Value: 4 bytes, nothing. Entries: one a socket that asked.
+/* Sockets that have asked a virtual address: only their answers are turned back. One that is connected to
+ * the server's own address has no entry, until it asks the virtual one by sendmsg.
+ * Key: socket. Value: 4 bytes, PEER_TOO or ANSWERS_ONLY. Entries: one a socket that asked.
  * Writers: fib_resolve_connect*, _sendmsg*. Readers: fib_resolve_recvmsg*, _getpeername*. */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -28,6 +29,9 @@ struct {
 	__type(value, __u32);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } fib_resolving SEC(".maps");
+
+#define PEER_TOO 0u /* connected to the virtual address */
+#define ANSWERS_ONLY 1u /* has sent to it; if connected, elsewhere */
 
 static __always_inline bool is_equal(const struct fib_address *one, const struct fib_address *other)
 {
@@ -57,29 +61,48 @@ static __always_inline const struct fib_address *server_of(__u32 fib,
 	return bpf_map_lookup_elem(&fib_resolvers, &key);
 }
 
+/* Note that a socket asks the virtual address. */
+static __always_inline bool note(struct bpf_sock *sk, bool connects)
+{
+	__u32 asked = connects ? PEER_TOO : ANSWERS_ONLY, *noted;
+
+	noted = bpf_sk_storage_get(&fib_resolving, sk, &asked, BPF_SK_STORAGE_GET_F_CREATE);
+	if (noted && connects)
+		*noted = PEER_TOO;
+	return noted;
+}
+
 /* Exchange a virtual address for the FIB's server. 0: nothing to do, 1: done, negative: no server. */
-static __always_inline int translate(struct bpf_sock *sk, struct fib_address *address)
+static __always_inline int translate(struct bpf_sock *sk, struct fib_address *address,
+				     bool connects)
 {
 	const struct fib_address *wanted = virtual_address(address), *server;
 	__u32 fib = sk->mark;
 
-	if (!fib || !wanted || !is_set(wanted) || !is_equal(address, wanted))
+	if (!fib || !wanted || !is_set(wanted) || !is_equal(address, wanted)) {
+		if (connects)
+			bpf_sk_storage_delete(&fib_resolving, sk);
 		return 0;
+	}
 	server = server_of(fib, address);
 	if (!server)
 		return -ENETUNREACH;
-	if (!bpf_sk_storage_get(&fib_resolving, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE))
+	if (!note(sk, connects))
 		return -ENOMEM;
 	*address = *server;
 	return 1;
 }
 
 /* Exchange the FIB's server for the virtual address; whether there was something to do. */
-static __always_inline bool turn_back(struct bpf_sock *sk, struct fib_address *address)
+static __always_inline bool turn_back(struct bpf_sock *sk, struct fib_address *address, bool is_peer)
 {
 	const struct fib_address *wanted, *server;
+	const __u32 *noted;
 
-	if (!sk->mark || !bpf_sk_storage_get(&fib_resolving, sk, NULL, 0))
+	if (!sk->mark)
+		return false;
+	noted = bpf_sk_storage_get(&fib_resolving, sk, NULL, 0);
+	if (!noted || (is_peer && *noted == ANSWERS_ONLY))
 		return false;
 	server = server_of(sk->mark, address);
 	wanted = virtual_address(address);
@@ -98,7 +121,7 @@ static __always_inline void set_ipv6(struct bpf_sock_addr *context,
 	context->user_ip6[3] = opaque(address->words[3]);
 }
 
-static __always_inline int ask_ipv4(struct bpf_sock_addr *context)
+static __always_inline int ask_ipv4(struct bpf_sock_addr *context, bool connects)
 {
 	struct fib_address address;
 	int done;
@@ -106,7 +129,7 @@ static __always_inline int ask_ipv4(struct bpf_sock_addr *context)
 	if (!context->sk || !context_is_home(context))
 		return 1;
 	fib_map_ipv4(&address, context->user_ip4);
-	done = translate(context->sk, &address);
+	done = translate(context->sk, &address, connects);
 	if (done < 0)
 		return refuse(-done);
 	if (done)
@@ -114,7 +137,7 @@ static __always_inline int ask_ipv4(struct bpf_sock_addr *context)
 	return 1;
 }
 
-static __always_inline int ask_ipv6(struct bpf_sock_addr *context)
+static __always_inline int ask_ipv6(struct bpf_sock_addr *context, bool connects)
 {
 	struct fib_address address;
 	int done;
@@ -122,7 +145,7 @@ static __always_inline int ask_ipv6(struct bpf_sock_addr *context)
 	if (!context->sk || !context_is_home(context))
 		return 1;
 	user_ipv6(context, &address);
-	done = translate(context->sk, &address);
+	done = translate(context->sk, &address, connects);
 	if (done < 0)
 		return refuse(-done);
 	if (done)
@@ -130,26 +153,26 @@ static __always_inline int ask_ipv6(struct bpf_sock_addr *context)
 	return 1;
 }
 
-static __always_inline int answer_ipv4(struct bpf_sock_addr *context)
+static __always_inline int answer_ipv4(struct bpf_sock_addr *context, bool is_peer)
 {
 	struct fib_address address;
 
 	if (!context->sk || !context_is_home(context))
 		return 1;
 	fib_map_ipv4(&address, context->user_ip4);
-	if (turn_back(context->sk, &address))
+	if (turn_back(context->sk, &address, is_peer))
 		context->user_ip4 = address.words[3];
 	return 1;
 }
 
-static __always_inline int answer_ipv6(struct bpf_sock_addr *context)
+static __always_inline int answer_ipv6(struct bpf_sock_addr *context, bool is_peer)
 {
 	struct fib_address address;
 
 	if (!context->sk || !context_is_home(context))
 		return 1;
 	user_ipv6(context, &address);
-	if (turn_back(context->sk, &address))
+	if (turn_back(context->sk, &address, is_peer))
 		set_ipv6(context, &address);
 	return 1;
 }
@@ -157,49 +180,49 @@ static __always_inline int answer_ipv6(struct bpf_sock_addr *context)
 SEC("cgroup/connect4")
 int fib_resolve_connect4(struct bpf_sock_addr *context)
 {
-	return ask_ipv4(context);
+	return ask_ipv4(context, true);
 }
 
 SEC("cgroup/connect6")
 int fib_resolve_connect6(struct bpf_sock_addr *context)
 {
-	return ask_ipv6(context);
+	return ask_ipv6(context, true);
 }
 
 SEC("cgroup/sendmsg4")
 int fib_resolve_sendmsg4(struct bpf_sock_addr *context)
 {
-	return ask_ipv4(context);
+	return ask_ipv4(context, false);
 }
 
 SEC("cgroup/sendmsg6")
 int fib_resolve_sendmsg6(struct bpf_sock_addr *context)
 {
-	return ask_ipv6(context);
+	return ask_ipv6(context, false);
 }
 
 SEC("cgroup/recvmsg4")
 int fib_resolve_recvmsg4(struct bpf_sock_addr *context)
 {
-	return answer_ipv4(context);
+	return answer_ipv4(context, false);
 }
 
 SEC("cgroup/recvmsg6")
 int fib_resolve_recvmsg6(struct bpf_sock_addr *context)
 {
-	return answer_ipv6(context);
+	return answer_ipv6(context, false);
 }
 
 SEC("cgroup/getpeername4")
 int fib_resolve_getpeername4(struct bpf_sock_addr *context)
 {
-	return answer_ipv4(context);
+	return answer_ipv4(context, true);
 }
 
 SEC("cgroup/getpeername6")
 int fib_resolve_getpeername6(struct bpf_sock_addr *context)
 {
-	return answer_ipv6(context);
+	return answer_ipv6(context, true);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -238,3 +238,33 @@ class Resolvers(Case):
             with self.serve(1, family, DGRAM), fib_socket(1, family, DGRAM) as asking:
                 asking.sendto(b"q", (SERVER[family], 53))
                 self.assertEqual(asking.recvfrom(9)[1][:2], (SERVER[family], 53))
+
+    def test_server_connected_by_its_own_address_after_the_virtual_one(self) -> None:
+        for family in self.families():
+            virtual, own = (VIRTUAL[family], 53), (SERVER[family], 53)
+            with (
+                self.subTest(family=family),
+                self.serve(1, family, DGRAM),
+                fib_socket(1, family, DGRAM) as asking,
+            ):
+                asking.connect(virtual)
+                self.assertEqual(asking.getpeername()[:2], virtual)
+                asking.connect(own)
+                self.assertEqual(asking.getpeername()[:2], own)
+                asking.send(b"q")
+                self.assertEqual(asking.recvfrom(9)[1][:2], own)
+
+    def test_peer_stays_when_the_virtual_address_is_asked_by_sendto(self) -> None:
+        for family in self.families():
+            virtual, own = (VIRTUAL[family], 53), (SERVER[family], 53)
+            with (
+                self.subTest(family=family),
+                self.serve(1, family, DGRAM),
+                fib_socket(1, family, DGRAM) as asking,
+            ):
+                asking.connect(own)
+                asking.sendto(b"q", virtual)
+                self.assertEqual(asking.getpeername()[:2], own)
+                self.assertEqual(asking.recvfrom(9)[1][:2], virtual)
+                asking.connect(virtual)
+                self.assertEqual(asking.getpeername()[:2], virtual)
