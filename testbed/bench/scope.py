@@ -16,7 +16,7 @@ class Scope:
     topology: str
     designs: tuple[tuple[int, int], ...]
     wiring: tuple[tuple[int, int], ...]
-    scaling: tuple[tuple[int, ...], int]
+    scaling: tuple[tuple[tuple[int, ...], int], ...]
     seconds: float
     operation_rounds: int
     start_rounds: int
@@ -32,7 +32,7 @@ QUICK = Scope(
     topology="bench.yaml",
     designs=((1, 1), (100, 1)),
     wiring=((200, 2),),
-    scaling=((1, 500), 2),
+    scaling=(((1, 500), 2),),
     seconds=1.5,
     operation_rounds=2,
     start_rounds=1,
@@ -47,7 +47,7 @@ FULL = Scope(
     topology="bench.yaml",
     designs=((1, 3), (100, 3), (1000, 2)),
     wiring=((200, 3), (1000, 3)),
-    scaling=((1, 10000), 2),
+    scaling=(((1, 10000), 2),),
     seconds=4,
     operation_rounds=5,
     start_rounds=3,
@@ -62,7 +62,7 @@ LONG = Scope(
     topology="bench-long.yaml",
     designs=((1, 3), (100, 3), (1000, 3), (10000, 1)),
     wiring=((1000, 3), (10000, 1)),
-    scaling=((1, 10000, 65535), 2),
+    scaling=(((1, 10000), 4), ((1, 65535), 1)),
     seconds=5,
     operation_rounds=8,
     start_rounds=5,
