@@ -8,7 +8,7 @@ import itertools
 import random
 import socket
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from . import effort, lab, packet
@@ -25,7 +25,6 @@ GROUP = {FOUR: "224.0.0.1", SIX: "ff02::1"}
 LINK = {FOUR: "169.254.1.1", SIX: "fe80::1"}
 NOBODY = {FOUR: "198.51.100.1", SIX: "2001:db8::1"}
 HEADER = {FOUR: 20, SIX: 40}
-PAIRS = 6
 FUZZED = 2000
 
 
@@ -48,11 +47,19 @@ def some(everything: Iterable[T], count: int, chance: random.Random) -> list[T]:
     return found if effort.is_long() else chance.sample(found, min(count, len(found)))
 
 
+def pairs(sources: Sequence[T], targets: Sequence[T], chance: random.Random) -> list[tuple[T, T]]:
+    """Return as many pairs as have every source and every target, or all pairs in the long form."""
+    if effort.is_long():
+        return list(itertools.product(sources, targets))
+    count = max(len(sources), len(targets))
+    drawn = [itertools.cycle(chance.sample(each, len(each))) for each in (sources, targets)]
+    return list(itertools.islice(zip(*drawn, strict=False), count))
+
+
 def arrivals(family: socket.AddressFamily, chance: random.Random) -> Iterator[tuple[Arrival, Kind]]:
     """Yield frames of all kinds between addresses, from all senders."""
     flows = (lab.server(1, family), lab.server(2, family), NOBODY[family])
-    pairs = itertools.product(addresses(family), (*addresses(family), GROUP[family]))
-    for source, target in some(pairs, PAIRS, chance):
+    for source, target in pairs(addresses(family), (*addresses(family), GROUP[family]), chance):
         for kind in whole(kinds(source, target, flows), family):
             for mac in (lab.mac(1), lab.mac(2), STRANGER_MAC):
                 yield Arrival(mac, source, target, kind.quotes, kind.is_malformed), kind
