@@ -170,6 +170,15 @@ GAPS: Final = (
         "test_row_16_multipath_dual_stack_listener_of_a_fib",
     ),
     Gap(
+        "jail",
+        "sendfile and splice to a connected socket of another FIB, whose descriptor came from outside, pass",
+        "fs/splice.c, pipe_to_sendpage; net/socket.c, sock_sendpage: no hook of LSM or cgroups",
+        "every other way to send is refused, so is UDP over IPv6; lsm/file_permission sees these, but runs at "
+        "each read and write of the system: half as much again for a byte under emulation",
+        "6.5: splice_to_socket calls sock_sendmsg, whose hook refuses it",
+        "test_jail_sendfile_and_splice_to_a_descriptor_from_outside",
+    ),
+    Gap(
         "18",
         "a FIB's UDP socket has no room beside a wildcard one whose port the kernel has chosen",
         "net/ipv4/udp.c, udp_lib_lport_inuse: with SO_REUSEPORT, which leaves the room, it would choose "
