@@ -117,10 +117,12 @@ def of_guest(
     """Give the guest `count` FIBs and a daemon that serves them; return what each takes.
 
     Yields also what is measured `meanwhile`, given how many FIBs there are: first few, then many.
+    The guest is left with the many.
     """
     sut, machine = deployment.sut(), deployment.plan.sut.machine
     if not isinstance(machine, VmPlan):
         return
+    _apply(sut, deployment.plan)
     many = _grown(deployment.plan, count)
     added = len(many.sut.fibs) - len(deployment.plan.sut.fibs)
     before = _guest_kib(sut)
@@ -139,7 +141,6 @@ def of_guest(
     }
     yield from meanwhile(len(many.sut.fibs))
     yield {"footprint": "qemu", "mib": _qemu_mib(deployment, machine)}
-    _apply(sut, deployment.plan)
 
 
 def _grown(plan: Plan, count: int) -> Plan:

@@ -41,10 +41,10 @@ def measure(parts: Sequence[str], scope: Scope, events: Events) -> Iterator[dict
                 f"start services, {scope.start_rounds} times, and the same by docker run"
             ):
                 yield from starts.measure(client, deployment, scope.start_rounds)
-        if "footprint" in parts:
+        yield from _guest(deployment, parts, scope, events)
+        if "footprint" in parts:  # last: so many FIBs go with their VM, one by one they take long
             with events.step(f"what {scope.fibs:,} FIBs take, and what they cost a login"):
                 yield from _footprint(running, scope.fibs)
-        yield from _guest(deployment, parts, scope, events)
     finally:
         remove_deployment(store, deployment.record, events)
         stop_shared(store, events)
