@@ -21,6 +21,12 @@ _HERE = Path(__file__).parent
 _FETCH_LIMIT_S, _RUN_LIMIT_S = 300, 900
 _UNSHARE = ("unshare", "--pid", "--fork", "--mount", "--mount-proc", "--net")
 MUNET = "0.17.3"
+# A host reaches its router, which refuses: the machine may have no ping.
+_PROOF = (
+    "import errno, socket; s = socket.socket(); s.settimeout(2); "
+    "raise SystemExit(s.connect_ex(('192.168.0.254', 9)) != errno.ECONNREFUSED)"
+)
+_PROVE = shlex.join(["/usr/bin/python3", "-c", _PROOF])
 
 CANNOT = {
     "Mininet": "no service but processes on the host's own files; no Docker, no VM as one end of all "
@@ -44,7 +50,9 @@ def _mininet(count: int) -> dict[str, Any]:
     root = store.obtain(cache_root() / "peers" / "mininet", _unpack_mininet, limit_s=_FETCH_LIMIT_S)
     paths = (f"{root}/usr/bin", f"{root}/sbin")
     env = {"PYTHONPATH": f"{root}/usr/lib/python3/dist-packages"}
-    return _run(["/usr/bin/python3", str(_HERE / "with_mininet.py"), str(count)], env, paths)
+    return _run(
+        ["/usr/bin/python3", str(_HERE / "with_mininet.py"), str(count), _PROVE], env, paths
+    )
 
 
 def _unpack_mininet(folder: Path) -> None:
@@ -60,7 +68,7 @@ def _munet(count: int) -> dict[str, Any]:
         cache_root() / "peers" / f"munet-{MUNET}", _install_munet, limit_s=_FETCH_LIMIT_S
     )
     script = _HERE / "with_munet.py"
-    argv = [sys.executable, str(script), str(count)]
+    argv = [sys.executable, str(script), str(count), _PROVE]
     return _run(argv, {"PYTHONPATH": str(root / "lib")}, (f"{root}/lib/bin",))
 
 
