@@ -219,6 +219,23 @@ def send_frame(tenant: int, packet: bytes, *, source_mac: str | None = None) -> 
 
 
 @contextlib.contextmanager
+def one_processor_if_emulated() -> Iterator[None]:
+    """Keep this thread and what it starts to one CPU, where QEMU emulates several.
+
+    Before 8.1 QEMU may translate code on one CPU while another patches it, and keep the old for ever
+    (accel/tcg locks the pages first since). Programs that are exchanged patch the code of their hooks:
+    both CPUs then take text_poke's breakpoint at a hook again and again.
+    """
+    former = os.sched_getaffinity(0)
+    if "QEMU TCG" in Path("/proc/cpuinfo").read_text("ascii"):
+        os.sched_setaffinity(0, {min(former)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, former)
+
+
+@contextlib.contextmanager
 def cut_off() -> Iterator[None]:
     """Keep frames away from the interface: TCP of earlier tests repeats its own for minutes."""
     port = ("ip", "-n", "fibc-seg", "link", "set", "wire", "type", "bridge_slave", "state")
