@@ -114,7 +114,13 @@ DATA_PATH = (
         "local-first",
         "the stock `local` table stands before the tenants' rules",
         ("isolation/test_owners.py",),
-        (Patch("apply.py", "in rules if ours or rule in stock},", "in rules if ours},"),),
+        (
+            Patch(
+                "rules.py",
+                "        Rule(family, 0, NOTHING),\n",
+                "        Rule(family, 0, NOTHING),\n        stock_local_rule(family),\n",
+            ),
+        ),
     ),
     Mutant(
         "unknown-fib-falls-through",
