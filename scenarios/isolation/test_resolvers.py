@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -40,6 +41,22 @@ for number in numbers:
 say(answers)
 """
 
+# Unmodified programs. dig refuses an answer from another address than it asked; hey tells whom it cannot
+# reach, which nobody is at that port.
+PROGRAMS = {
+    "dig": f"dig +short +tries=1 +time=3 {NAME}",
+    "dig by TCP": f"dig +tcp +short +tries=1 +time=3 {NAME}",
+    "libc": f"getent ahostsv4 {NAME}",
+    "Go": f"GODEBUG=netdns=go hey -n 1 -c 1 -t 15 http://{NAME}:9/",
+}
+IN_FIB = """
+file=$(mktemp)
+echo "nameserver $1" >"$file"
+mount --bind "$file" /etc/resolv.conf
+rm "$file"
+exec fibctl exec "$2" -- sh -c "$3"
+"""
+
 
 def test_virtual_resolver_is_each_tenants_own(
     deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
@@ -48,10 +65,7 @@ def test_virtual_resolver_is_each_tenants_own(
     # One whose server is nobody: with equal addresses everywhere, nothing would tell whose is meant.
     silent = tenants[-1]
     servers[silent.fib] = str(silent.plan.network.subnets[0].network_address + 200)
-    expected = [
-        next(r.value for r in t.plan.records if r.owner == f"{NAME}." and r.type == "A")
-        for t in tenants[:-1]
-    ]
+    expected = [address_of(tenant) for tenant in tenants[:-1]]
     with deployment.virtual_resolver(VIRTUAL, servers):
         told = as_json([VIRTUAL, NAME, [tenant.fib for tenant in tenants]])
         with deployment.program(ASK, told) as program:
@@ -63,3 +77,23 @@ def test_virtual_resolver_is_each_tenants_own(
         asked = [f for f in frames_of(frames, tenant.plan) if f.destination_port == 53]
         assert [str(frame.destination) for frame in asked] == [servers[tenant.fib]] * 2
     assert not leaks(deployment.plan, frames, tenants)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_unmodified_program_resolves_by_one_resolv_conf(
+    program: str, deployment: Running, tenants: tuple[Tenant, ...]
+) -> None:
+    servers = {t.fib: str(t.plan.container(Role.DNS).addresses[0].ip) for t in tenants}
+    argv = ["unshare", "--mount", "sh", "-ec", IN_FIB, "sh", VIRTUAL]
+    found = {}
+    with deployment.virtual_resolver(VIRTUAL, servers):
+        for tenant in tenants:
+            said = deployment.sut.channel.run([*argv, str(tenant.fib), PROGRAMS[program]])
+            found[tenant.name] = set(re.findall(r"(?<![\d.])192\.168\.\d+\.\d+", said.stdout))
+    assert found == {tenant.name: {address_of(tenant)} for tenant in tenants}
+    assert len({str(addresses) for addresses in found.values()}) > 1, "nothing tells them apart"
+
+
+def address_of(tenant: Tenant) -> str:
+    """Return the address that the tenant's DNS has for the name."""
+    return next(r.value for r in tenant.plan.records if r.owner == f"{NAME}." and r.type == "A")

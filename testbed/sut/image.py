@@ -47,6 +47,7 @@ PACKAGES = (
     "python3-hypothesis",  # random sequences of changes, kernel against oracle
     "python3-pycares",  # c-ares: a resolver that is not libc's
     "python3-pycurl",  # libcurl: resolves in a thread of its own
+    "hey",  # written in Go, whose resolver asks by system calls of its own
     # to look inside with
     "bind9-dnsutils",
     "curl",
