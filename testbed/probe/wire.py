@@ -60,15 +60,14 @@ def leaks(
     fibs = local_fibs(plan)
     routers = {tenant.router.uplink.mac: tenant for tenant in plan.tenants}
     names = {tenant.name for tenant in (plan.tenants if tenants is None else tenants)}
-    own_fibs = {tenant.fib for tenant in plan.tenants if tenant.name in names}
+    judged = {tenant.fib for tenant in plan.tenants if tenant.name in names}
     found = []
     for frame in frames:
         router = routers.get(frame.source_mac) or routers.get(frame.destination_mac)
         if router is None:
             continue
         reason = _foreign_nonce(frame, router, nonces or {})
-        if not reason and (tenants is None or own_fibs & {router.fib, _fib(fibs, frame, router)}):
-            reason = _foreign_address(fibs, frame, router)
+        reason = reason or _foreign_address(fibs, frame, router, judged)
         if reason:
             found.append(Leak(frame, router.name, reason))
     return tuple(found)
@@ -114,20 +113,15 @@ def _source_bytes(raw: bytes) -> bytes:
     return b""
 
 
-def _server_address(frame: Frame, router: TenantPlan) -> Address | None:
+def _foreign_address(
+    fibs: Mapping[Address, FibId], frame: Frame, router: TenantPlan, judged: set[FibId]
+) -> str:
     comes_from_router = frame.source_mac == router.router.uplink.mac
-    return frame.destination if comes_from_router else frame.source
-
-
-def _fib(fibs: Mapping[Address, FibId], frame: Frame, router: TenantPlan) -> FibId | None:
-    address = _server_address(frame, router)
-    return None if address is None else fibs.get(address, UNASSIGNED)
-
-
-def _foreign_address(fibs: Mapping[Address, FibId], frame: Frame, router: TenantPlan) -> str:
-    address = _server_address(frame, router)
-    fib = _fib(fibs, frame, router)
-    if address is None or _is_of_link(address) or fib == router.fib:
+    address = frame.destination if comes_from_router else frame.source
+    if address is None or _is_of_link(address):
+        return ""
+    fib = fibs.get(address, UNASSIGNED)
+    if fib == router.fib or not judged & {fib, router.fib}:
         return ""
     return f"{address} belongs to FIB {fib}, the router to FIB {router.fib}"
 
