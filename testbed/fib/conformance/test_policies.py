@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -9,6 +10,7 @@ import socket
 import struct
 import threading
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 
 from .. import api as fib
@@ -249,20 +251,22 @@ class Resolvers(Case):
                 with self.subTest(family=family), asking, self.refused(errno.ENETUNREACH):
                     asking.connect((VIRTUAL[family], 53))
 
+    @contextlib.contextmanager
+    def asking(self, family: socket.AddressFamily) -> Iterator[socket.socket]:
+        """A datagram socket of FIB 1, whose server answers meanwhile."""
+        with self.serve(1, family, DGRAM), fib_socket(1, family, DGRAM) as made:
+            yield made
+
     def test_server_asked_by_its_own_address(self) -> None:
         for family in self.families():
-            with self.serve(1, family, DGRAM), fib_socket(1, family, DGRAM) as asking:
+            with self.asking(family) as asking:
                 asking.sendto(b"q", (SERVER[family], 53))
                 self.assertEqual(asking.recvfrom(9)[1][:2], (SERVER[family], 53))
 
     def test_server_connected_by_its_own_address_after_the_virtual_one(self) -> None:
         for family in self.families():
             virtual, own = (VIRTUAL[family], 53), (SERVER[family], 53)
-            with (
-                self.subTest(family=family),
-                self.serve(1, family, DGRAM),
-                fib_socket(1, family, DGRAM) as asking,
-            ):
+            with self.subTest(family=family), self.asking(family) as asking:
                 asking.connect(virtual)
                 self.assertEqual(asking.getpeername()[:2], virtual)
                 asking.connect(own)
@@ -273,11 +277,7 @@ class Resolvers(Case):
     def test_peer_stays_when_the_virtual_address_is_asked_by_sendto(self) -> None:
         for family in self.families():
             virtual, own = (VIRTUAL[family], 53), (SERVER[family], 53)
-            with (
-                self.subTest(family=family),
-                self.serve(1, family, DGRAM),
-                fib_socket(1, family, DGRAM) as asking,
-            ):
+            with self.subTest(family=family), self.asking(family) as asking:
                 asking.connect(own)
                 asking.sendto(b"q", virtual)
                 self.assertEqual(asking.getpeername()[:2], own)
