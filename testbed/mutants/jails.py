@@ -47,6 +47,18 @@ JAILS = (
         ),
     ),
     Mutant(
+        "mark-of-later-packets-unjudged",
+        "a jailed program with CAP_NET_ADMIN gets packets out by SO_MARK, behind one to the same address",
+        (_POLICIES,),
+        (
+            Patch(
+                "bpf/jail.bpf.c",
+                "if (has_unseen_followers(message) && may_mark())",
+                "if (has_unseen_followers(message) && !may_mark())",
+            ),
+        ),
+    ),
+    Mutant(
         "jail-not-inherited",
         "a jail holds in its own cgroup and not in those below",
         (_POLICIES,),

@@ -44,7 +44,7 @@ int BPF_PROG(fib_jail_listen, struct socket *sock, int backlog)
 }
 
 /* Whether a control message is SO_MARK, with the mark. The kernel has copied what the user gave before it
- * asks (____sys_sendmsg, which sendmmsg and io_uring pass too), so nothing changes any more. */
+ * asks (____sys_sendmsg, which io_uring passes too), so nothing changes any more. */
 static __always_inline bool is_mark(const struct cmsghdr *header, const void *data, __u32 *mark)
 {
 	return header->cmsg_level == SOL_SOCKET && header->cmsg_type == SO_MARK &&
@@ -81,14 +81,37 @@ static __always_inline int judge_control(const struct msghdr *message)
 	return -EPERM;
 }
 
+/* Whether this is a datagram of a sendmmsg after which others may come that nobody is asked about:
+ * ____sys_sendmsg passes over the hooks where one goes to the address of the one before. */
+static __always_inline bool has_unseen_followers(const struct msghdr *message)
+{
+	return message->msg_name && (message->msg_flags & MSG_BATCH);
+}
+
+/* Whether the kernel would take a mark of the current task (__sock_cmsg_send). */
+static __always_inline bool may_mark(void)
+{
+	const struct cred *cred = bpf_get_current_task_btf()->cred;
+	__u32 effective; /* the first 32 capabilities, whichever form kernel_cap_t has */
+
+	return bpf_probe_read_kernel(&effective, sizeof(effective), &cred->cap_effective) ||
+	       (effective & (1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW));
+}
+
 SEC("lsm/socket_sendmsg")
 int BPF_PROG(fib_jail_sendmsg, struct socket *sock, struct msghdr *message, int size)
 {
 	int error = judge(sock);
 
-	if (error || !message->msg_controllen || !is_judged(sock) || !(current_policy() & FIB_JAIL))
+	if (error || !is_judged(sock))
 		return error;
-	return judge_control(message);
+	if (!message->msg_controllen && !has_unseen_followers(message))
+		return 0;
+	if (!(current_policy() & FIB_JAIL))
+		return 0;
+	if (has_unseen_followers(message) && may_mark())
+		return -EPERM;
+	return message->msg_controllen ? judge_control(message) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -25,9 +25,18 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+typedef struct {
+	__u32 cap[2]; /* one u64 from 6.3 on */
+} kernel_cap_t;
+
+struct cred {
+	kernel_cap_t cap_effective;
+};
+
 struct task_struct {
 	unsigned int flags;
 	int pid;
+	const struct cred *cred;
 	struct nsproxy *nsproxy;
 	struct task_struct *group_leader;
 };
@@ -68,6 +77,8 @@ struct socket {
 };
 
 struct msghdr {
+	void *msg_name;
+	unsigned int msg_flags;
 	void *msg_control;
 	unsigned long msg_controllen;
 };
@@ -80,7 +91,7 @@ struct cmsghdr {
 
 #pragma clang attribute pop
 
-/* From the kernel's sched.h, socket.h, errno.h, in.h, if_ether.h: user-space headers clash with libbpf's. */
+/* From the kernel's sched.h, socket.h, capability.h, errno.h, in.h, if_ether.h: user-space headers clash with libbpf's. */
 #define PF_IO_WORKER 0x10
 #define AF_INET 2
 #define AF_INET6 10
@@ -91,6 +102,9 @@ struct cmsghdr {
 #define SOCK_RAW 3
 #define SOL_SOCKET 1
 #define SO_MARK 36
+#define MSG_BATCH 0x40000 /* the kernel's own, at all but the last datagram of a sendmmsg */
+#define CAP_NET_ADMIN 12
+#define CAP_NET_RAW 13
 #define SO_REUSEPORT 15
 #define SO_REUSEADDR 2
 #define SOCK_DGRAM 2

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .. import api as fib
 from ..policy import set_policy
-from . import lab
+from . import batch, lab
 from .case import Case, JailCase, cgroup, fib_socket, in_thread, inside
 from .test_sockets import DGRAM, STREAM
 
@@ -129,6 +129,29 @@ class Jail(JailCase):
                 self.assertEqual(self.jailed(work), code, (before, mark))
             self.send_marked(made, 1, before=JUDGED)  # control: outside it works
 
+    def test_so_mark_for_a_later_packet_of_many(self) -> None:
+        """The kernel asks nobody about a datagram that goes where the one before it went."""
+        mark = (socket.SOL_SOCKET, SO_MARK, struct.pack("I", 2))
+        for family in self.families():
+            with (
+                self.subTest(family=family),
+                lab.tenant_socket(2, family, DGRAM, PORT) as hearing,
+                fib_socket(1, family, DGRAM) as made,
+            ):
+
+                def send(content: bytes, made: socket.socket = made) -> int:
+                    where = (lab.CLIENT[FOUR if made.family == FOUR else SIX], PORT)
+                    return batch.send(made, [(b"plain", ()), (content, [mark])], where)
+
+                def send_as_nobody() -> None:
+                    os.setuid(65534)
+                    self.assertEqual(send(b"nobody"), 1)  # whose mark the kernel refuses
+
+                self.assertEqual(self.jailed(lambda: send(b"root")), errno.EPERM)
+                self.assertEqual(self.jailed(send_as_nobody), 0)
+                self.assertEqual(send(b"outside"), 2)  # control
+                self.assertEqual(hearing.recv(9), b"outside")
+
     def send_marked(
         self, made: socket.socket, mark: int, content: bytes = b"x", *, before: int = 0
     ) -> None:
@@ -195,8 +218,10 @@ class Resolvers(Case):
         lab.put(lab.document(fibs=fibs, virtual_resolvers=list(VIRTUAL.values())))
         self.addCleanup(lab.put, lab.document())
 
-    def serve(self, tenant: int, family: socket.AddressFamily, kind: int) -> socket.socket:
-        """Answer one question with the tenant's number, from the tenant's own server."""
+    def serve(
+        self, tenant: int, family: socket.AddressFamily, kind: int, questions: int = 1
+    ) -> socket.socket:
+        """Answer questions with the tenant's number, from the tenant's own server."""
         serving = lab.tenant_socket(tenant, family, kind, 53)
         if kind == STREAM:
             serving.listen()
@@ -206,8 +231,9 @@ class Resolvers(Case):
                 with serving.accept()[0] as peer:
                     peer.sendall(peer.recv(9) + b"%d" % tenant)
                 return
-            question, where = serving.recvfrom(9)
-            serving.sendto(question + b"%d" % tenant, where)
+            for _ in range(questions):
+                question, where = serving.recvfrom(9)
+                serving.sendto(question + b"%d" % tenant, where)
 
         thread = threading.Thread(target=answer)
         thread.start()
@@ -226,6 +252,22 @@ class Resolvers(Case):
                     answer, where = asking.recvfrom(9)
                     self.assertEqual(answer, b"q%d" % tenant)
                     self.assertEqual(where[:2], (VIRTUAL[family], 53))
+
+    def test_several_questions_by_one_call(self) -> None:
+        for family in self.families():
+            for tenant in (1, 2):
+                with (
+                    self.subTest(family=family, tenant=tenant),
+                    self.serve(tenant, family, DGRAM, questions=2),
+                    fib_socket(tenant, family, DGRAM) as asking,
+                ):
+                    where = (VIRTUAL[family], 53)
+                    batch.send(asking, [(b"a", ()), (b"b", ())], where)
+                    answers: set[tuple[bytes, batch.Address]] = set()
+                    while len(answers) < 2:
+                        answers |= set(batch.receive(asking, 2))
+                    expected = {(b"%s%d" % (name, tenant), where) for name in (b"a", b"b")}
+                    self.assertEqual(answers, expected)
 
     def test_connected(self) -> None:
         for family in self.families():
