@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+import secrets
+from ipaddress import IPv4Network, ip_address
 
 import pytest
 
@@ -20,6 +21,7 @@ from testbed.api import (
 # Beyond every tenant's own network; hosts of these are played by routers.
 BRANCH, HOST, ELSEWHERE = "203.0.113.0/24", "203.0.113.5", "198.51.100.9"
 BRANCH6, HOST6 = "2001:db8:1::/64", "2001:db8:1::5"
+SITES = IPv4Network("198.18.0.0/15")
 SMALL_MTU = 1280
 
 # Sends to each address from a FIB; says the source, or the error that came, at once or by ICMP.
@@ -157,9 +159,11 @@ def test_path_mtu_is_learned_for_one_fib(deployment: Running, tenants: tuple[Ten
 
     alpha, bravo = tenants
     uplink = alpha.plan.router.uplink
-    routes = {tenant: [BRANCH] for tenant in tenants}
+    # A host that no earlier run asked about: what is learned stays for ten minutes, with the next hop.
+    host = str(SITES[secrets.randbelow(SITES.num_addresses)])
+    routes = {tenant: [str(SITES)] for tenant in tenants}
     with faults.routes_added(deployment, routes):
-        told = as_json([[alpha.fib, bravo.fib], HOST])
+        told = as_json([[alpha.fib, bravo.fib], host])
 
         def path_mtus() -> list[int]:
             with deployment.program(PATH_MTU, told) as program:
@@ -167,7 +171,7 @@ def test_path_mtu_is_learned_for_one_fib(deployment: Running, tenants: tuple[Ten
             return found
 
         assert path_mtus() == [1500, 1500]
-        quoted = IP(src=str(alpha.server), dst=HOST) / UDP(sport=9, dport=9) / bytes(64)
+        quoted = IP(src=str(alpha.server), dst=host) / UDP(sport=9, dport=9) / bytes(64)
         too_big = ICMP(type=3, code=4, nexthopmtu=SMALL_MTU) / quoted
         packet = IP(src=str(uplink.addresses[0].ip), dst=str(alpha.server)) / too_big
         alpha.transmit(Ether(src=uplink.mac, dst=deployment.plan.sut.machine.mac) / packet)
