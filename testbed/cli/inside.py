@@ -49,7 +49,7 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
     """Become `command` at `target`, or a shell there when it is empty; its exit code is ours.
 
     What runs out of our signals' reach, in a container or the SUT without a terminal, is attended and
-    ended when we are told to end.
+    ended when we are told to end, or are killed.
     """
     records = Store(state_root())
     deployment = open_deployment(records, records.get(name))
@@ -79,7 +79,9 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
     if not mark:
         _replace(argv)
     sys.stdout.flush()
-    sys.exit(process.attend(argv, end=end))
+    with ending.watched(partial(end, signal.SIGTERM)):
+        code = process.attend(argv, end=end)
+    sys.exit(code)
 
 
 def _replace(argv: list[str]) -> NoReturn:

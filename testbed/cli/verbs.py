@@ -150,8 +150,8 @@ def execute(
 ) -> None:
     """Run a command at a tenant or in the SUT.
 
-    In a tenant's container or in its router's namespace. Its exit code is ours. Ctrl-C, and SIGTERM,
-    end it there as well.
+    In a tenant's container or in its router's namespace. Its exit code is ours. It ends with
+    `testbed exec`, by Ctrl-C or any signal; with a terminal a SIGKILL leaves it to itself.
     """
     from testbed.cli import inside
 

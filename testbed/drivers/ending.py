@@ -3,7 +3,8 @@
 Neither `docker exec` nor ssh passes a signal on unless there is a terminal (moby/moby#9098; RFC 4254,
 6.9 has a request for it, which OpenSSH's client never sends): they leave, and what they had started
 runs on. So the command and all its children carry a mark in their environment, by which they are
-found: a container's from the host, the SUT's by a script there.
+found: a container's from the host, the SUT's by a script there. Who may be killed by SIGKILL meanwhile
+leaves that to another process (`watched`).
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from testbed.deadline import Deadline, wait_for
 from testbed.drivers import process
@@ -26,6 +29,8 @@ _APPEAR_S = 1.0
 """How long a command may take to begin after its starter has left; only waited for if none is seen."""
 _GRACE_S = 2.0
 _REMOTE_LIMIT_S = 15
+_ENDED = b"."
+"""What a process tells its watcher at the end of what was to be watched."""
 # The mark comes by stdin, so that no process but the command's has it where ps looks. ps(1) with these
 # options is the same on Linux and FreeBSD.
 _SCRIPT = """
@@ -73,6 +78,39 @@ def end_by_shell(shell: Sequence[str], mark: str, number: signal.Signals) -> Non
     """
     script = _SCRIPT.format(mark=mark, signal=number.name.removeprefix("SIG"))
     process.run(shell, stdin=script, timeout_s=_REMOTE_LIMIT_S)
+
+
+@contextmanager
+def watched(end: Callable[[], None]) -> Iterator[None]:
+    """Let a process of its own call `end` should we die while the block lasts, of whatever.
+
+    It learns of it from the kernel, which closes our end of a pipe. For processes without threads.
+    """
+    told, ours = os.pipe()
+    watcher = os.fork()
+    if watcher == 0:
+        os.close(ours)
+        _watch(told, end)
+    os.setpgid(watcher, watcher)  # a job that is killed whole is killed without it
+    os.close(told)
+    try:
+        yield
+    finally:
+        os.write(ours, _ENDED)
+        os.close(ours)
+        os.waitpid(watcher, 0)
+
+
+def _watch(told: int, end: Callable[[], None]) -> NoReturn:
+    """Wait for the end of our parent, and hold nothing meanwhile that others wait for: its output."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):
+        os.dup2(null, stream)
+    try:
+        if os.read(told, len(_ENDED)) != _ENDED:
+            end()
+    finally:
+        os._exit(0)  # what the parent would do at its end is not ours to do
 
 
 def _carrying(mark: str) -> list[int]:

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+from testbed.deadline import Deadline, wait_for
 from testbed.drivers import ending, process
 
 BEGUN = b"begun\n"
@@ -87,3 +89,37 @@ def test_attending_passes_exit_codes_on() -> None:
 
     assert process.attend(["sh", "-c", "exit 7"], end=never) == 7
     assert process.attend(["sh", "-c", "kill -9 $$"], end=never) == 128 + 9
+
+
+WATCHED = """
+import sys
+from pathlib import Path
+from testbed.drivers import ending
+with ending.watched(lambda: Path(sys.argv[1]).write_text("ended")):
+    print("begun")
+    sys.stdin.read()
+print("left")
+"""
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_watcher_ends_what_a_killed_process_has_left(by: signal.Signals, tmp_path: Path) -> None:
+    argv = [sys.executable, "-uc", WATCHED, str(tmp_path / "told")]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == BEGUN
+        os.killpg(child.pid, by)  # a job that is killed whole: the watcher is no part of it
+        assert child.stdout.read() == b"", "the watcher holds the output"
+
+        def ended() -> bool:
+            return (tmp_path / "told").exists()
+
+        wait_for(ended, Deadline.after(5), what="the watcher has ended it")
+
+
+def test_watcher_of_a_process_that_ends_by_itself_ends_nothing(tmp_path: Path) -> None:
+    done = process.run([sys.executable, "-uc", WATCHED, str(tmp_path / "told")], stdin="")
+    assert done.stdout == "begun\nleft\n"  # it has waited for its watcher by then
+    assert not (tmp_path / "told").exists()
