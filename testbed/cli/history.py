@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from testbed.cli.telling import tell
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.errors import WaitTimeoutError
 from testbed.lifecycle.history import FILE
@@ -28,12 +29,13 @@ def print_events(name: str, *, follow: bool, tail: int, as_json: bool) -> None:
     store = Store(state_root())
     record = store.get(name)
     path = store.folder(record.id) / FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    written = path.read_bytes() if path.exists() else b""
+    lines = written.decode(errors="replace").splitlines()
     for line in lines[len(lines) - tail :] if tail else []:
         _print(line, as_json=as_json)
     if follow:
         sys.stdout.flush()
-        for line in _coming(path, sum(len(line.encode()) + 1 for line in lines)):
+        for line in _coming(path, len(written)):
             _print(line, as_json=as_json)
             sys.stdout.flush()
 
@@ -74,7 +76,12 @@ def _require_reader() -> None:
 
 
 def _print(line: str, *, as_json: bool) -> None:
-    sys.stdout.write((line if as_json else _in_words(json.loads(line))) + "\n")
+    try:
+        told = line if as_json and json.loads(line) else _in_words(json.loads(line))
+    except (ValueError, TypeError, KeyError):  # cut off, as by a full disk
+        tell("an event that cannot be read")
+        return
+    sys.stdout.write(f"{told}\n")
 
 
 def _in_words(event: dict[str, Any]) -> str:

@@ -1,14 +1,12 @@
-"""The verbs `down` and `clean`."""
+"""The verbs `down` and `clean`: what they will remove is said before anything heavy is imported."""
 
 from __future__ import annotations
 
 import shutil
 
-from testbed.drivers import dockerd, images
 from testbed.errors import TestbedError, did_you_mean
 from testbed.events import Events
-from testbed.lifecycle.down import remove_deployment, stop_shared
-from testbed.lifecycle.store import Store, cache_root, state_root
+from testbed.lifecycle.store import Record, Store, cache_root, several, state_root
 
 
 def take_down(events: Events, *, name: str, everything: bool) -> None:
@@ -18,20 +16,19 @@ def take_down(events: Events, *, name: str, everything: bool) -> None:
     """
     records = Store(state_root())
     records.sweep()
-    known = records.all()
-    if everything or not known:
-        chosen = known
-    elif name:
-        found = records.find(name)
-        chosen = () if found is None else (found,)
-    else:
-        chosen = (records.get(),)
+    known = records.removable()
+    chosen = _chosen(known, name, everything=everything)
     if not chosen:
         names = [record.name for record in known]
         there_are = f"deployments: {', '.join(names) or 'none is recorded'}"
         events.note("nothing to remove", did_you_mean(name, names) or there_are)
-    for told in records.of_other_versions():
-        events.note("left alone", f"{told}: remove it by that version's `testbed down`")
+    for record in chosen:
+        events.note("remove", str(record))
+    for one in records.unusable():
+        if one.record is None or one.record.id not in {record.id for record in chosen}:
+            events.note("left alone", str(one))
+    from testbed.lifecycle.down import remove_deployment, stop_shared
+
     errors: list[Exception] = []
     for record in chosen:
         try:
@@ -41,6 +38,16 @@ def take_down(events: Events, *, name: str, everything: bool) -> None:
     stop_shared(records, events)
     if errors:
         raise ExceptionGroup("some deployments could not be removed whole", errors)
+
+
+def _chosen(known: tuple[Record, ...], name: str, *, everything: bool) -> tuple[Record, ...]:
+    if everything or not known:
+        return known
+    if name:
+        return tuple(record for record in known if name in {record.name, record.id})[:1]
+    if len(known) > 1:
+        raise several(known)
+    return known
 
 
 def clean(events: Events, *, cache: bool) -> None:
@@ -53,8 +60,11 @@ def clean(events: Events, *, cache: bool) -> None:
 
 def _remove_built(events: Events) -> None:
     """Remove what was built; what a running deployment uses goes first, then the daemon of ours."""
+    from testbed.drivers import dockerd, images
+    from testbed.lifecycle.down import remove_deployment
+
     records = Store(state_root())
-    for record in records.all():
+    for record in records.removable():
         remove_deployment(records, record, events)
     client = dockerd.ensure(events, records.root / "dockerd.log")
     left = images.remove_images(client)

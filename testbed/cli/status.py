@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from testbed.cli.telling import console, tell, tell_error
+from testbed.cli.telling import console, say, tell, tell_error
 from testbed.errors import TestbedError
 from testbed.lifecycle.store import Record, Store, state_root
 
@@ -30,13 +30,15 @@ _LOGIN = "login end to end"
 def print_status(name: str, *, as_json: bool) -> bool:
     """Print how a deployment is, or all of them; return whether all are healthy."""
     store = Store(state_root())
+    broken = () if name else store.unusable()
+    for one in broken:
+        tell(f"not shown: {one}")
+    is_ok = all(one.record is None for one in broken)  # another version's may be well
     if as_json:
-        return _print_json(store, name)
-    for told in store.of_other_versions():
-        tell(f"not shown: {told}")
+        return _print_json(store, name) and is_ok
     records = (store.get(name),) if name else store.all() or (store.get(name),)
     found = [_print_one(store, record) for record in records]
-    return all(found)
+    return all(found) and is_ok
 
 
 def _print_json(store: Store, name: str) -> bool:
@@ -53,8 +55,7 @@ def _print_json(store: Store, name: str) -> bool:
 def _print_one(store: Store, record: Record) -> bool:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created_s))
     source = record.source if record.source.isprintable() else repr(record.source)
-    sys.stdout.write(f"deployment {record.name} ({record.id}) of {source}, since {since}\n")
-    sys.stdout.flush()
+    say(f"deployment {record} of {source}, since {since}")
     try:
         state = _examine(store, record)
     except TestbedError as error:

@@ -27,6 +27,12 @@ def tell(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
+def say(line: str) -> None:
+    """Print one line of the data at once: what follows may take its time."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def tell_interrupted(message: str, hint: str) -> None:
     """Print an error, if there is a message, from a signal handler.
 
@@ -48,7 +54,7 @@ def _error(message: str, hint: str) -> str:
 
 def console() -> Console:
     """Return where tables go; what is no terminal is wide enough to break no line of them."""
-    from rich.console import Console  # noqa: PLC0415 - takes longer than a short command
+    from rich.console import Console  # takes longer than a short command
 
     if sys.stdout.isatty() or "COLUMNS" in os.environ:
         return Console()
@@ -57,7 +63,7 @@ def console() -> Console:
 
 def steps() -> Console:
     """Return where steps are shown while a command works."""
-    from rich.console import Console  # noqa: PLC0415
+    from rich.console import Console
 
     return Console(stderr=True)
 

@@ -51,14 +51,14 @@ def open_deployment(store: Store, record: Record) -> Deployment:
     """Return the deployment of `record`, whatever of it exists by now.
 
     Raises:
-        TestbedError: when its topology was recorded by another version of the testbed.
+        TestbedError: when its topology is damaged, or was recorded by another version of ours.
     """
     try:
         topology = recorded_topology(store, record)
     except TopologyError as error:
         first = error.message.partition("\n")[0]
         raise TestbedError(
-            f"deployment {record.name!r} was recorded by another version of the testbed: {first}",
+            f"the recorded topology of {record.name!r} is damaged or another version's: {first}",
             hint=f"remove it: testbed down {record.id}",
         ) from error
     plan = build_plan(topology, record.id)

@@ -34,9 +34,12 @@ def event_in(line: str) -> Event | None:
     """Return the event that `line` tells, None when it is no event's."""
     if not line.startswith(f'{{"schema": "{SCHEMA}"'):
         return None
-    told = json.loads(line)
-    values = {field.name: told[field.name] for field in fields(Event)}
-    return Event(**{**values, "phase": Phase(told["phase"])})
+    try:
+        told = json.loads(line)
+        values = {field.name: told[field.name] for field in fields(Event)}
+        return Event(**{**values, "phase": Phase(told["phase"])})
+    except (ValueError, KeyError):
+        return None  # cut off, as by a full disk
 
 
 @contextmanager

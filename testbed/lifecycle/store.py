@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -56,6 +56,25 @@ class Record:
     source: str
     created_s: float
     format: int = _FORMAT
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.id})"
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """A deployment of which we know no more than that it is: `what` is wrong, what `mend`s it.
+
+    `record` stands in for the one that cannot be read, as far as a removal needs one; of another
+    version's we know too little even for that, and it is None.
+    """
+
+    what: str
+    mend: str
+    record: Record | None = None
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.mend}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,31 +161,34 @@ class Store:
             PreflightError: when we may not look, or others may write there.
         """
         self.require_ours()
-        read = (_read(path) for path in self._records())
-        return tuple(
-            sorted(
-                (found for found in read if isinstance(found, Record)),
-                key=lambda record: record.created_s,
-            )
-        )
+        found = (record for record in self._look() if isinstance(record, Record))
+        return tuple(sorted(found, key=lambda record: record.created_s))
 
-    def of_other_versions(self) -> tuple[str, ...]:
-        """Return what tells of each deployment that only another version of ours can handle."""
-        read = (_read(path) for path in self._records())
-        return tuple(sorted(found for found in read if isinstance(found, str)))
+    def unusable(self) -> tuple[Unusable, ...]:
+        """Return every deployment whose record is another version's, cut off, or not to be read.
 
-    def _records(self) -> Iterator[Path]:
-        for path in self.root.glob(f"*/{_RECORD}"):
+        Raises:
+            PreflightError: as of `all`.
+        """
+        self.require_ours()
+        found = (record for record in self._look() if isinstance(record, Unusable))
+        return tuple(sorted(found, key=str))
+
+    def removable(self) -> tuple[Record, ...]:
+        """Return all that we can remove: every deployment but those of other versions."""
+        return (*self.all(), *(one.record for one in self.unusable() if one.record is not None))
+
+    def _look(self) -> Iterator[Record | Unusable]:
+        for folder in self.root.glob("*"):
             # A link would lead out of the folder: whatever it is, we have not made it.
-            if not path.is_symlink() and not path.parent.is_symlink():
-                yield path
+            if not folder.is_symlink() and not (folder / _RECORD).is_symlink():
+                found = _read(folder)
+                if found is not None:
+                    yield found
 
     def find(self, name: str) -> Record | None:
         """Return the deployment that `name` is the name or id of, or None."""
-        for record in self.all():
-            if name in {record.name, record.id}:
-                return record
-        return None
+        return _called(name, self.all())
 
     def get(self, name: str = "") -> Record:
         """Return the deployment called `name`, or the only one there is.
@@ -177,8 +199,9 @@ class Store:
         """
         records = self.all()
         if name:
-            found = self.find(name)
+            found = _called(name, records)
             if found is None:
+                self._require_usable(name)
                 names = [record.name for record in records]
                 listed = f"running deployments: {', '.join(names) or 'none'}"
                 raise InputError(
@@ -188,10 +211,13 @@ class Store:
         if not records:
             raise TestbedError("no deployment is up", hint="start one: testbed up")
         if len(records) > 1:
-            known = ", ".join(record.name for record in records)
-            hint = f"say which, by NAME, -n NAME or TESTBED_DEPLOYMENT: {known}"
-            raise InputError([Problem("name", "several deployments are up", hint)])
+            raise several(records)
         return records[0]
+
+    def _require_usable(self, name: str) -> None:
+        for one in self.unusable():
+            if one.record is not None and name == one.record.id:
+                raise TestbedError(one.what, hint=one.mend)
 
     def forget(self, deployment: DeploymentId) -> None:
         """Remove the record and files of a deployment, when nothing else of it is left.
@@ -253,16 +279,51 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
-def _read(path: Path) -> Record | str | None:
-    """Return the record in `path`, words if it is of another version of ours, else None."""
+def several(records: Sequence[Record]) -> InputError:
+    """Return what is wrong where one of several deployments would have to be guessed."""
+    known = ", ".join(record.name for record in records)
+    hint = f"say which, by NAME, -n NAME or TESTBED_DEPLOYMENT: {known}"
+    return InputError([Problem("name", "several deployments are up", hint)])
+
+
+def _called(name: str, records: Iterable[Record]) -> Record | None:
+    return next((one for one in records if name in {one.name, one.id}), None)
+
+
+def _read(folder: Path) -> Record | Unusable | None:
+    """Return what is recorded in `folder`; None if that is not ours, or was removed meanwhile."""
+    path = folder / _RECORD
     try:
-        fields = json.loads(path.read_text())
+        fields = json.loads(path.read_bytes())
         identity = parse_deployment_id(fields["id"])
         version = fields["format"]
-        if identity != path.parent.name:
+        if identity != folder.name:
             return None
         if version != _FORMAT:
-            return f"{identity} in {path.parent.parent} is of another version (format {version})"
-        return Record(identity, fields["name"], fields["source"], float(fields["created_s"]))
-    except (OSError, ValueError, KeyError, TypeError, TestbedError):
-        return None  # removed meanwhile, or a folder that is not ours
+            what = f"{identity} in {folder.parent} is of another version (format {version})"
+            return Unusable(what, "remove it by that version's `testbed down`")
+        name, source, created_s = fields["name"], fields["source"], float(fields["created_s"])
+        if isinstance(name, str) and isinstance(source, str):
+            return Record(identity, name, source, created_s)
+    except OSError as error:
+        return _broken(folder, f"cannot be read: {error.strerror}")
+    except (ValueError, KeyError, TypeError):
+        pass
+    return _broken(folder, "is cut off or damaged")
+
+
+def _broken(folder: Path, why: str) -> Unusable | None:
+    """Return what tells of a deployment whose record is lost, None when the folder is not ours.
+
+    A record is made and removed with its whole folder: in ours are a lock and a topology as well.
+    """
+    try:
+        identity = parse_deployment_id(folder.name)
+    except ValueError:
+        return None
+    if not ((folder / _LOCK).is_file() and (folder / _TOPOLOGY).is_file()):
+        return None
+    record = Record(identity, identity, str(folder / _TOPOLOGY), folder.stat().st_ctime)
+    return Unusable(
+        f"{folder / _RECORD} {why}", f"remove the deployment: testbed down {identity}", record
+    )

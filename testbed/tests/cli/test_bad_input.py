@@ -14,6 +14,7 @@ from ruamel.yaml import YAML
 
 from testbed.errors import ExitCode, InputError, TestbedError
 from testbed.events import Events
+from testbed.lifecycle import down, history
 from testbed.lifecycle.deployment import open_deployment
 from testbed.lifecycle.store import Store
 from testbed.lifecycle.up import bring_up
@@ -226,6 +227,45 @@ def test_record_of_another_version_is_told_and_left_alone(run: Run, tmp_path: Pa
     assert code == 0
     assert "by that version's `testbed down`" in error
     assert path.exists()
+
+
+@pytest.mark.parametrize("named", [[], ["--all"], ["ID"]])
+def test_deployment_whose_record_is_cut_off_is_told_and_removed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: list[str]
+) -> None:
+    store = Store(tmp_path / "state")
+    record = store.create("bare", TOPOLOGIES / "bare.yaml")
+    path = store.folder(record.id) / "record.json"
+    path.write_text("{")
+    for output in ("table", "json"):
+        code, _, error = run("status", "--format", output)
+        assert code == 1
+        assert f"not shown: {path} is cut off or damaged: remove" in error
+    code, _, error = run("events", record.id)
+    assert (code, error.splitlines()[0]) == (1, f"error: {path} is cut off or damaged")
+    removed: list[str] = []
+    monkeypatch.setattr(down, "remove_deployment", lambda _, one, __: removed.append(one.id))
+    monkeypatch.setattr(down, "stop_shared", lambda *_: None)
+    code, _, error = run("down", *[record.id if word == "ID" else word for word in named])
+    assert (code, removed) == (0, [record.id])
+    code, _, error = run("down", "another")
+    assert f"left alone: {path} is cut off" in error
+
+
+@pytest.mark.parametrize("output", ["table", "json"])
+def test_event_that_is_cut_off_is_told_and_hides_no_other(
+    run: Run, tmp_path: Path, output: str
+) -> None:
+    store = Store(tmp_path / "state")
+    folder = store.folder(store.create("bare", TOPOLOGIES / "bare.yaml").id)
+    history.note(folder, "first", "whole")
+    with (folder / history.FILE).open("ab") as file:
+        file.write(b'{"schema": "testbed.event/1", "ph\xff\n[]\n' if output == "table" else b"{\n")
+    history.note(folder, "last", "whole")
+    code, told, error = run("events", "--format", output)
+    assert code == 0
+    assert [word in told for word in ("first", "last")] == [True, True]
+    assert "an event that cannot be read\n" in error
 
 
 def test_topology_of_another_version_says_how_it_is_removed(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def test_foreign_folders_are_no_deployments(store: Store, source: Path) -> None:
     broken = store.root / "zzzzzz"
     broken.mkdir()
     (broken / "record.json").write_text("{")
-    assert store.all() == (record,)
+    assert store.all() == store.removable() == (record,)
+    assert store.unusable() == ()
 
 
 def test_forgotten_deployment_leaves_nothing(store: Store, source: Path) -> None:
@@ -85,3 +86,38 @@ def test_lock_of_a_removed_deployment_is_refused(store: Store, source: Path) -> 
     store.forget(record.id)
     with pytest.raises(TestbedError, match="has just been removed"), store.locked(record, Events()):
         pass
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "null", "[]", '{"id": 5}', "\xff", '{"id": "%s", "format": 1, "name": 5}']
+)
+def test_record_that_is_damaged_is_told_with_what_removes_its_deployment(
+    store: Store, source: Path, text: str
+) -> None:
+    whole, record = store.create("whole", source), store.create("small", source)
+    path = store.folder(record.id) / "record.json"
+    path.write_bytes((text.replace("%s", record.id)).encode("latin-1"))
+    assert store.all() == (whole,)
+    (told,) = store.unusable()
+    assert str(told) == (
+        f"{path} is cut off or damaged: remove the deployment: testbed down {record.id}"
+    )
+    assert [one.id for one in store.removable()] == [whole.id, record.id]
+
+
+def test_deployment_whose_record_is_lost_can_be_removed(store: Store, source: Path) -> None:
+    record = store.create("small", source)
+    (store.folder(record.id) / "record.json").unlink()
+    with pytest.raises(TestbedError, match="No such file") as caught:
+        store.get(record.id)
+    assert caught.value.hint == f"remove the deployment: testbed down {record.id}"
+    (stand_in,) = store.removable()
+    with store.locked(stand_in, Events()):
+        store.forget(stand_in.id)
+    assert (store.unusable(), store.removable()) == ((), ())
+
+
+def test_what_is_being_removed_is_not_told_as_damaged(store: Store, source: Path) -> None:
+    record = store.create("small", source)
+    store.folder(record.id).rename(store.root / f".gone-{record.id}")
+    assert store.unusable() == ()

@@ -83,6 +83,7 @@ def test_event_keeps_to_its_schema() -> None:
     check("event.1", fields_of(event))
     assert event_in(json.dumps(fields_of(event))) == event
     assert event_in("wire: alpha") is None
+    assert event_in(json.dumps(fields_of(event))[:-20]) is None
 
 
 def test_schema_tells_wrong_output(record: Any) -> None:
