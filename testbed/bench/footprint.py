@@ -33,7 +33,7 @@ from testbed.sut.protocol import Sut
 _ID = "benchy"  # of no deployment
 _PLAN = """
 import resource, sys
-import testbed.cli.starting, testbed.lifecycle.up
+import testbed.cli.views, testbed.lifecycle.up
 from testbed.bench.footprint import plan_of
 from testbed.plan.daemon import daemon_config
 from testbed.plan.fibstate import fib_state

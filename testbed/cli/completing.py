@@ -22,7 +22,7 @@ _PartsOf = Callable[[str, Sequence[str]], Iterator[str]]
 
 def deployments(incomplete: str) -> list[str]:
     """Return the names of the deployments there are that begin with `incomplete`."""
-    from testbed.lifecycle.store import Store, state_root  # noqa: PLC0415 - the shell waits for us
+    from testbed.lifecycle.store import Store, state_root  # the shell waits for us
 
     try:
         names = [record.name for record in Store(state_root()).all()]
@@ -102,8 +102,8 @@ def _matching(context: typer.Context, incomplete: str, parts: _PartsOf) -> list[
 
 def _all_targets(deployment: str, parts: _PartsOf) -> list[str]:
     """Return all targets of the deployment of that name, or of the only one."""
-    from testbed.lifecycle.deployment import open_deployment  # noqa: PLC0415
-    from testbed.lifecycle.store import Store, state_root  # noqa: PLC0415
+    from testbed.lifecycle.deployment import open_deployment
+    from testbed.lifecycle.store import Store, state_root
 
     store = Store(state_root())
     plan = open_deployment(store, store.get(deployment)).plan

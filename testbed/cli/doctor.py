@@ -14,7 +14,7 @@ def print_findings(*, as_json: bool) -> bool:
     """Print what was found; return whether the host is fit."""
     looked_at = preflight.examine(state_root(), cache_root())
     if as_json:
-        from testbed.cli.views import DoctorView, data_of  # noqa: PLC0415 - it loads all there is
+        from testbed.cli.views import DoctorView, data_of  # it loads all there is
 
         findings = tuple(looked_at)
         is_fit = all(map(_is_fit, findings))

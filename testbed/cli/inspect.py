@@ -1,19 +1,24 @@
-"""The verb `inspect`: all of one tenant, or of the SUT."""
+"""The verb `inspect`: all of one tenant, or of the SUT.
+
+For people what is planned comes first: what is there is asked of Docker and the SUT, and takes longer.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from testbed.cli.inside import tenant_called
-from testbed.cli.telling import console
-from testbed.cli.views import ContainerView
-from testbed.drivers import containers, dockerd, links
+from testbed.cli.telling import say
 from testbed.lifecycle.deployment import Deployment, open_deployment
 from testbed.lifecycle.store import Store, state_root
 from testbed.plan.render import view_of
 from testbed.plan.resources import Plan, RemotePlan, TenantPlan, VmPlan
+
+if TYPE_CHECKING:
+    from testbed.cli.views import ContainerView
 
 SCHEMA = "testbed.inspect/1"
 
@@ -28,9 +33,6 @@ def print_inspection(name: str, target: str, *, as_json: bool) -> None:
     deployment = open_deployment(store, store.get(name))
     plan = deployment.plan
     tenant = None if target == "sut" else tenant_called(plan, target)
-    there = _containers(plan, tenant) if tenant else ()
-    health = _health_of_tenant(deployment, tenant) if tenant else deployment.sut().health().detail
-    commands = tuple(_commands(deployment, tenant))
     if as_json:
         view = {
             "schema": SCHEMA,
@@ -38,24 +40,25 @@ def print_inspection(name: str, target: str, *, as_json: bool) -> None:
             "target": target,
             "tenant": view_of(tenant),
             "sut": None if tenant else view_of(plan.sut),
-            "containers": [view_of(one) for one in there],
-            "health": health,
-            "commands": list(commands),
+            "containers": [view_of(one) for one in _containers(plan, tenant)],
+            "health": _health(deployment, tenant),
+            "commands": list(_commands(deployment, tenant)),
         }
         sys.stdout.write(json.dumps(view, indent=2) + "\n")
         return
-    facts = _facts_of_tenant(tenant) if tenant else _facts_of_sut(plan)
-    rows = [*facts, ("health", health)]
-    rows += [(one.role, f"{one.name} {one.state} ({one.image})") for one in there]
-    rows += [("look" if number == 0 else "", text) for number, text in enumerate(commands)]
-    _print(rows)
+    facts = tuple(_facts_of_tenant(tenant) if tenant else _facts_of_sut(plan))
+    width = max(len(title) for title, _ in facts)
+    _print(facts, width)
+    _print([("health", _health(deployment, tenant))], width)
+    found = _containers(plan, tenant)
+    _print([(one.role, f"{one.name} {one.state} ({one.image})") for one in found], width)
+    commands = enumerate(_commands(deployment, tenant))
+    _print([("look" if number == 0 else "", text) for number, text in commands], width)
 
 
-def _print(rows: list[tuple[str, str]]) -> None:
-    out = console()
-    width = max(len(title) for title, _ in rows)
+def _print(rows: Iterable[tuple[str, str]], width: int) -> None:
     for title, text in rows:
-        out.print(f"{title:<{width}}  {text}", markup=False, highlight=False, soft_wrap=True)
+        say(f"{title:<{width}}  {text}")
 
 
 def _facts_of_tenant(tenant: TenantPlan) -> Iterator[tuple[str, str]]:
@@ -100,7 +103,12 @@ def _facts_of_sut(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "daemon's port", str(sut.port)
 
 
-def _containers(plan: Plan, tenant: TenantPlan) -> tuple[ContainerView, ...]:
+def _containers(plan: Plan, tenant: TenantPlan | None) -> tuple[ContainerView, ...]:
+    from testbed.cli.views import ContainerView
+    from testbed.drivers import containers, dockerd
+
+    if tenant is None:
+        return ()
     client = dockerd.connect()
     found = {} if client is None else containers.present(client, plan.deployment)
 
@@ -112,7 +120,11 @@ def _containers(plan: Plan, tenant: TenantPlan) -> tuple[ContainerView, ...]:
     return tuple(view(container.role, container.name) for container in tenant.containers)
 
 
-def _health_of_tenant(deployment: Deployment, tenant: TenantPlan) -> str:
+def _health(deployment: Deployment, tenant: TenantPlan | None) -> str:
+    from testbed.drivers import links
+
+    if tenant is None:
+        return deployment.sut().health().detail
     incomplete = links.incomplete_tenants(deployment.plan, deployment.uplink)
     return "its link or router is missing" if tenant in incomplete else "router and link as planned"
 

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from testbed.cli.tables import print_rows
 from testbed.cli.telling import console
 from testbed.model.load import load_topology
 from testbed.plan.build import build_plan
@@ -27,6 +26,8 @@ def print_plan(topology: Path, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps({"schema": SCHEMA, **plan_view(made)}, indent=2) + "\n")
         return
+    from testbed.cli.tables import print_rows
+
     out = console()
     print_rows(out, _TITLES, [_row(tenant) for tenant in _shown(made.tenants)])
     left_out = len(made.tenants) - len(_shown(made.tenants))

@@ -1,24 +1,20 @@
-"""The verb `replay`: a failed test again, from its bundle."""
+"""The verb `replay`: a failed test again, from its bundle, which is read before all else."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
+from testbed.cli.options import Progress
+from testbed.cli.telling import say
 from testbed.drivers import process
 from testbed.errors import ExitCode
-from testbed.events import Events
-from testbed.lifecycle.artefacts import ROOT, versions
 from testbed.lifecycle.bundle import Bundle, read_bundle
-from testbed.lifecycle.down import remove_deployment, stop_shared
-from testbed.lifecycle.replay import PATCH_HINT, differences, pytest_command, require_test
 from testbed.lifecycle.store import Store, state_root
 
 _NOTHING_RAN = (4, 5)  # pytest's exit codes: wrong usage, no test collected
 
 
-def replay(console: Console, events: Events, path: Path, *, keep: bool, shell: bool) -> ExitCode:
+def replay(path: Path, *, keep: bool, shell: bool) -> ExitCode:
     """Run the test of the bundle in `path` on its own topology; return how it went.
 
     With `shell`, one opens where the test fails, its leases held, or after it has passed; the
@@ -29,26 +25,28 @@ def replay(console: Console, events: Events, path: Path, *, keep: bool, shell: b
         TestbedError: when this clone lacks the test.
     """
     bundle = read_bundle(path)
-    _tell(console, bundle)
+    scope = "the whole deployment" if bundle.whole else "leased"
+    say(f"replay {bundle.test}")
+    say(f"  {scope}: {', '.join(bundle.tenants) or 'no tenant'}; seed {bundle.seed}")
+    from testbed.lifecycle.artefacts import ROOT
+    from testbed.lifecycle.replay import pytest_command, require_test
+
+    _tell_differences(bundle)
     require_test(bundle)
     command = pytest_command(bundle, path, keep=keep or shell, opens_shell=shell)
     code = process.interact(command, cwd=ROOT)
     if shell:
-        _end_with_shell(events, bundle, opens=code == 0, keep=keep)
+        _end_with_shell(bundle, opens=code == 0, keep=keep)
     if code in _NOTHING_RAN:
-        console.print("the test did not run: this clone has another version of it, see above")
+        say("the test did not run: this clone has another version of it, see above")
     return ExitCode.DONE if code == 0 else ExitCode.FAILED
 
 
-def _tell(console: Console, bundle: Bundle) -> None:
-    """Say what is going to run, and what is not as it was."""
+def _tell_differences(bundle: Bundle) -> None:
+    """Say what is not as it was when the test failed."""
+    from testbed.lifecycle.artefacts import versions
+    from testbed.lifecycle.replay import PATCH_HINT, differences
 
-    def say(text: str) -> None:
-        console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    scope = "the whole deployment" if bundle.whole else "leased"
-    say(f"replay {bundle.test}")
-    say(f"  {scope}: {', '.join(bundle.tenants) or 'no tenant'}; seed {bundle.seed}")
     found = differences(bundle, versions())
     for difference in found:
         say(f"  differs: {difference}")
@@ -58,9 +56,11 @@ def _tell(console: Console, bundle: Bundle) -> None:
         say(f"  it ran with changes that no commit has; to have them here: {PATCH_HINT}")
 
 
-def _end_with_shell(events: Events, bundle: Bundle, *, opens: bool, keep: bool) -> None:
+def _end_with_shell(bundle: Bundle, *, opens: bool, keep: bool) -> None:
     """Open a shell unless the failed test had one; remove the deployment unless it is to stay."""
-    from testbed.pytest_plugin.failure import open_shell  # noqa: PLC0415 - pytest takes a while
+    from testbed.cli.steps import shown_events
+    from testbed.lifecycle.down import remove_deployment, stop_shared
+    from testbed.pytest_plugin.failure import open_shell
 
     records = Store(state_root())
     record = records.find(bundle.parsed_topology().name)
@@ -70,5 +70,6 @@ def _end_with_shell(events: Events, bundle: Bundle, *, opens: bool, keep: bool) 
         names = list(bundle.tenants)[:4]
         open_shell(record.id, [f"testbed shell {name}:client -n {record.id}" for name in names])
     if not keep:
-        remove_deployment(records, record, events)
-        stop_shared(records, events)
+        with shown_events(Progress.PLAIN) as events:
+            remove_deployment(records, record, events)
+            stop_shared(records, events)

@@ -1,4 +1,7 @@
-"""The verb `up`: brings a deployment up, checks it end to end, shows what there is now."""
+"""The verb `up`: brings a deployment up, checks it end to end, shows what there is now.
+
+What is brought up is said, and the topology read, before anything heavy is imported.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,20 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from testbed.cli.status import print_parts, print_tenants
 from testbed.cli.telling import console
-from testbed.cli.views import UpView, data_of, deployment_view
-from testbed.drivers import dockerd
 from testbed.errors import ExitCode, TestbedError
 from testbed.events import Events
-from testbed.lifecycle.check import Verdict, check, sample
-from testbed.lifecycle.deployment import Deployment
-from testbed.lifecycle.lease import lease_tenants
-from testbed.lifecycle.status import Status, examine
 from testbed.lifecycle.store import Record, Store, state_root
-from testbed.lifecycle.up import bring_up as lifecycle_up
-from testbed.lifecycle.warm import ensure_warm
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from testbed.lifecycle.check import Verdict
+    from testbed.lifecycle.deployment import Deployment
+    from testbed.lifecycle.status import Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,13 @@ class Ready:
 
 def bring_up(topology: Path, events: Events, *, name: str, check: bool) -> Ready:
     """Bring `topology` up and, if asked, check every tenant end to end."""
+    events.note("bring up", f"{topology} as {name!r}" if name else str(topology))
+    from testbed.model.load import load_topology
+
+    load_topology(topology)  # what is wrong with it need not wait for what follows
+    from testbed.lifecycle.status import examine
+    from testbed.lifecycle.up import bring_up as lifecycle_up
+
     deployment = lifecycle_up(Store(state_root()), topology, events, name=name)
     verdicts: tuple[Verdict, ...] = ()
     if check and not deployment.gaps():
@@ -56,6 +64,11 @@ def bring_up(topology: Path, events: Events, *, name: str, check: bool) -> Ready
 
 def _check_tenants(deployment: Deployment, events: Events) -> tuple[Verdict, ...]:
     """Log tenants' first users in, through the daemon in the SUT: a sample of very many tenants."""
+    from testbed.drivers import dockerd
+    from testbed.lifecycle.check import check, sample
+    from testbed.lifecycle.lease import lease_tenants
+    from testbed.lifecycle.warm import ensure_warm
+
     client = dockerd.connect()
     if client is None:
         raise TestbedError("the Docker daemon has gone away", hint="run `testbed up` again")
@@ -83,6 +96,8 @@ def print_ready(ready: Ready, *, as_json: bool) -> None:
 
 
 def _print_json(ready: Ready) -> None:
+    from testbed.cli.views import UpView, data_of, deployment_view
+
     view = UpView(
         schema="testbed.up/1",
         ok=ready.ok,

@@ -303,9 +303,5 @@ def replay(
     On just the tenants that it had, with the same addresses, FIBs, users and seed.
     """
     from testbed.cli.replay import replay as run_again
-    from testbed.cli.steps import shown_events
-    from testbed.cli.telling import console
 
-    with shown_events(Progress.PLAIN) as events:
-        code = run_again(console(), events, bundle, keep=keep, shell=shell)
-    raise typer.Exit(code)
+    raise typer.Exit(run_again(bundle, keep=keep, shell=shell))

@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from testbed.errors import ResourceError
 
 _KEY_DIGITS = 16
@@ -99,6 +97,8 @@ def prune(family: Path, *, keep: int) -> None:
 @contextmanager
 def locked(directory: Path, *, limit_s: float) -> Iterator[None]:
     """Hold the lock of `directory`; it is free again the moment its holder dies."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - slow, and most commands build nothing
+
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = directory.with_name(f".{directory.name}.lock")
     try:

@@ -8,7 +8,6 @@ folders are for their owner alone, since configurations and captures hold the te
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from testbed.drivers import containers, namespace, process
 from testbed.errors import TestbedError
 from testbed.lifecycle.daemon import LOG as DAEMON_LOG
 from testbed.lifecycle.deployment import Deployment
+from testbed.lifecycle.private import make_private, write_private
 from testbed.plan.resources import ContainerPlan, TenantPlan
 
 ROOT = Path(__file__).parents[2]
@@ -62,21 +62,6 @@ class Scene:
     deployment: Deployment
     tenants: tuple[TenantPlan, ...]
     since_s: float
-
-
-def make_private(folder: Path) -> Path:
-    """Make `folder` and what is missing above it, for its owner alone, and return it."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    for path in reversed(missing):
-        path.mkdir(mode=0o700, exist_ok=True)
-    return folder
-
-
-def write_private(path: Path, content: str | bytes) -> None:
-    """Write a file that its owner alone may read."""
-    data = content.encode() if isinstance(content, str) else content
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
 
 
 def collect(scene: Scene, folder: Path) -> tuple[str, ...]:

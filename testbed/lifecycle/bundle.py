@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from testbed.errors import InputError, Problem
-from testbed.lifecycle.artefacts import write_private
+from testbed.lifecycle.private import write_private
 from testbed.model.load import parse_topology
 from testbed.model.topology import Topology
 

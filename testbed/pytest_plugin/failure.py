@@ -18,13 +18,12 @@ from testbed.events import Events
 from testbed.lifecycle.artefacts import (
     Scene,
     collect,
-    make_private,
     source_changes,
     versions,
-    write_private,
 )
 from testbed.lifecycle.bundle import SUFFIX, Bundle, write_bundle
 from testbed.lifecycle.deployment import recorded_topology
+from testbed.lifecycle.private import make_private, write_private
 from testbed.model.part import part_of
 from testbed.probe.recorder import save
 from testbed.pytest_plugin.fixtures import Leased

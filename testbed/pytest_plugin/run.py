@@ -15,8 +15,8 @@ import pytest
 from testbed.drivers import dockerd
 from testbed.events import Event, Events, Phase
 from testbed.lifecycle import session
-from testbed.lifecycle.artefacts import make_private, write_private
 from testbed.lifecycle.bundle import Bundle
+from testbed.lifecycle.private import make_private, write_private
 from testbed.lifecycle.store import Store, state_root
 from testbed.probe.scapy_loading import load_scapy
 from testbed.pytest_plugin.counters import Counters
