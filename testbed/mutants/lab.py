@@ -111,6 +111,11 @@ def close_all(root: Path, events: Events) -> None:
         store = Store(path)
         Lab(store, {}).close(events)
         hostlock.tidy(path)
-        path.rmdir()
-    if (root / "mutants").is_dir():
-        (root / "mutants").rmdir()
+        _remove_if_empty(path)
+    _remove_if_empty(root / "mutants")
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Leave the log of a Docker daemon that others use now: whoever stops it removes that."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()

@@ -287,11 +287,26 @@ class Resolvers(Case):
                             self.assertEqual(where[:2], (VIRTUAL[family], 53))
 
     def test_fib_without_a_server(self) -> None:
+        """Not even where a route would lead to the virtual address."""
+        entry = lab.fib_entry(3)
+        entry["routes"] += [
+            {
+                "to": f"{VIRTUAL[family]}/{32 if family == FOUR else 128}",
+                "via": lab.router(3, family),
+            }
+            for family in lab.FAMILIES
+        ]
+        resolvers = list(VIRTUAL.values())
+        lab.put(lab.document(fibs=[lab.fib_entry(1), entry], virtual_resolvers=resolvers))
         for family in self.families():
             for kind in (DGRAM, STREAM):
                 asking = fib_socket(3, family, kind)
                 with self.subTest(family=family), asking, self.refused(errno.ENETUNREACH):
                     asking.connect((VIRTUAL[family], 53))
+            with self.subTest(family=family), fib_socket(3, family, DGRAM) as asking:
+                with self.refused(errno.ENETUNREACH):
+                    asking.sendto(b"q", (VIRTUAL[family], 53))
+                asking.connect((lab.CLIENT[family], 53))  # control: others are reached
 
     @contextlib.contextmanager
     def asking(self, family: socket.AddressFamily) -> Iterator[socket.socket]:
