@@ -168,12 +168,13 @@ class Running:
         """Play the clients of leased `tenants` by sockets in their routers while the block lasts.
 
         For topologies of thousands, whose tenants have no containers yet: lease them with
-        `started=False`.
+        `started=False`, and start what they need but clients.
 
         Raises:
             ResourceError: when the client of one has a container, and so the address already.
         """
-        taken = warm_tenants(self.docker, self.deployment) & {t.name for t in tenants}
+        clients = warm_tenants(self.docker, self.deployment, Role.CLIENT)
+        taken = clients & {tenant.name for tenant in tenants}
         if taken:
             raise ResourceError(f"the client of {min(taken)!r} has a container: use that one")
         with play([tenant.plan for tenant in tenants], self.plan.sut.port) as players:
@@ -202,15 +203,16 @@ class Running:
         return warm_tenants(self.docker, self.deployment)
 
     @contextmanager
-    def leased(self, *names: str) -> Iterator[tuple[Tenant, ...]]:
-        """Lease the tenants called `names`, services running, while the block lasts.
+    def leased(self, *names: str, started: bool = True) -> Iterator[tuple[Tenant, ...]]:
+        """Lease the tenants called `names`, services running if `started`, while the block lasts.
 
         For scenarios about leases themselves, on a topology of their own: who holds a lease while
         he waits for another may wait for somebody who waits for him.
         """
         folder = self.deployment.folder
         with lease_tenants(folder, [names], purpose="leased by a scenario"):
-            ensure_warm(self.docker, self.deployment, names, Events())
+            if started:
+                ensure_warm(self.docker, self.deployment, names, Events())
             yield tuple(map(self.tenant, names))
 
     @contextmanager

@@ -24,6 +24,7 @@ from testbed.sut.protocol import Sut
 HERE = Path(__file__).parent
 _GUEST = "/opt/bench"
 _DESIGNS = ("fib", "rules", "vrf", "netns")  # as guest/variants.py has them
+_LOADED = 100  # tenants, while programs are timed
 _LONGEST_S = 3600
 
 
@@ -53,6 +54,7 @@ def measure(parts: Sequence[str], scope: Scope, events: Events) -> Iterator[dict
 def _footprint(running: Running, fibs: int) -> Iterator[dict[str, Any]]:
     name = running.plan.tenants[0].name
     running.start_services([running.tenant(name)])
+    start_afresh(running.deployment.sut())
     try:
         yield from footprint.of_guest(
             running.deployment, fibs, partial(names.measure, running, name)
@@ -64,47 +66,58 @@ def _footprint(running: Running, fibs: int) -> Iterator[dict[str, Any]]:
 def _guest(
     deployment: Deployment, parts: Sequence[str], scope: Scope, events: Events
 ) -> Iterator[dict[str, Any]]:
-    sut = deployment.sut()
-    script = (HERE / "guest" / "variants.py").read_bytes()
-    sut.channel.put(
-        {
-            f"{_GUEST}/load": GuestFile(_compiled(deployment.folder), 0o755),
-            f"{_GUEST}/variants.py": GuestFile(script),
-        }
-    )
-    options = {
-        "detach": ["eth0"],
-        "clear": 0,
-        "seconds": scope.seconds,
-        "operation_rounds": 0,
-        "programs": 0,
-        "variants": [],
-        "counts": [],
-        "rounds": 0,
-    }
+    guest = Guest(deployment)
     if "operations" in parts:
         with events.step("time system calls and programs"):
-            calls = {"operation_rounds": scope.operation_rounds, "programs": 100}
-            yield from _run(sut, options | calls)
+            yield from guest.run("operations", scope.operation_rounds)
+            yield from guest.run("programs", _LOADED, scope.seconds)
     for count, rounds in scope.designs if "designs" in parts else ():
-        wanted = {"clear": count, "variants": _DESIGNS, "counts": [count], "rounds": rounds}
         with events.step(f"compare designs at {count:,} tenants, {rounds} times"):
-            yield from _run(sut, options | wanted)
+            for number in range(rounds):
+                turn = number % len(_DESIGNS)
+                for name in (*_DESIGNS[turn:], *_DESIGNS[:turn]):
+                    yield guest.design(name, count, scope.seconds) | {"round": number}
     for turn, (counts, rounds) in enumerate(scope.scaling if "scaling" in parts else ()):
-        wanted = {"variants": _DESIGNS[:1], "counts": counts, "rounds": rounds}
         with events.step(f"load {' and '.join(f'{c:,}' for c in counts)} FIBs, {rounds} times"):
-            yield from _scaling(sut, options | wanted, turn)
+            for number in range(rounds):
+                for count in counts:
+                    found = guest.design(_DESIGNS[0], count, scope.seconds)
+                    del found["variant"]
+                    yield {"scaling": found.pop("tenants"), "round": f"{turn}.{number}", **found}
 
 
-def _scaling(sut: Sut, options: dict[str, Any], turn: int) -> Iterator[dict[str, Any]]:
-    """Yield the figures by number of FIBs; what is not done in time costs those of its turn alone."""
-    try:
-        for found in _run(sut, options):
-            del found["variant"]
-            number = f"{turn}.{found.pop('round', 0)}"
-            yield {"scaling": found.pop("tenants"), "round": number, **found}
-    except TestbedError as error:
-        yield {"scaling": max(options["counts"]), "error": error.message}
+class Guest:
+    """The VM of a deployment, new for each measurement: nothing is left of an earlier one."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._sut = deployment.sut()
+        self._interface = deployment.plan.sut.interface
+        self._tools = {
+            f"{_GUEST}/load": GuestFile(_compiled(deployment.folder), 0o755),
+            f"{_GUEST}/variants.py": GuestFile((HERE / "guest" / "variants.py").read_bytes()),
+        }
+
+    def design(self, name: str, count: int, seconds: float) -> dict[str, Any]:
+        """Measure one design at `count` tenants; a failure is told, and costs that figure alone."""
+        about = {"variant": name, "tenants": count}
+        try:
+            return self.run("design", name, count, seconds)[0]
+        except TestbedError as error:
+            return about | {"error": error.message}
+
+    def run(self, *arguments: object) -> list[dict[str, Any]]:
+        """Run guest/variants.py with `arguments` in a VM as it was saved."""
+        start_afresh(self._sut)
+        self._sut.channel.put(self._tools)
+        argv = ["python3", f"{_GUEST}/variants.py", self._interface, *map(str, arguments)]
+        said = self._sut.channel.run(argv, timeout_s=_LONGEST_S)
+        return [json.loads(line) for line in said.stdout.splitlines()]
+
+
+def start_afresh(sut: Sut) -> None:
+    """Give the VM the state in which it was saved."""
+    sut.stop()
+    sut.start(Events())
 
 
 def _compiled(folder: Path) -> bytes:
@@ -113,9 +126,3 @@ def _compiled(folder: Path) -> bytes:
     flags = ("-O2", "-Wall", "-Wextra", "-Werror", "-static", "-pthread")
     process.run(["gcc", *flags, "-o", str(output), str(HERE / "guest" / "load.c")])
     return output.read_bytes()
-
-
-def _run(sut: Sut, options: dict[str, Any]) -> list[dict[str, Any]]:
-    argv = ["python3", f"{_GUEST}/variants.py", json.dumps(options)]
-    said = sut.channel.run(argv, timeout_s=_LONGEST_S)
-    return [json.loads(line) for line in said.stdout.splitlines()]

@@ -73,13 +73,15 @@ def stop_services(
             pass
 
 
-def warm_tenants(client: docker.DockerClient, deployment: Deployment) -> frozenset[str]:
-    """Return the names of the tenants that have any container running."""
+def warm_tenants(
+    client: docker.DockerClient, deployment: Deployment, *roles: Role
+) -> frozenset[str]:
+    """Return the names of the tenants that have any container running, or any of `roles`."""
     running = _running(client, deployment)
     return frozenset(
         tenant.name
         for tenant, container in deployment.plan.containers()
-        if container.name in running
+        if container.name in running and (not roles or container.role in roles)
     )
 
 

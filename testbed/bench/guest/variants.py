@@ -2,9 +2,14 @@
 
 Runs inside the SUT as root, standard library only; the host sends it with `load`. Clients are
 sockets at 192.168.0.1 in a namespace of their own, at the other end of a veth pair; the server's end
-is `bench0`. One variant exists at a time. Prints one JSON object a measurement.
+is `bench0`. One variant in the life of a VM: nothing is left of an earlier one, and nothing is taken
+down. Prints one JSON object a measurement.
 
-    variants.py OPTIONS-AS-JSON
+    variants.py INTERFACE design VARIANT TENANTS SECONDS
+    variants.py INTERFACE programs TENANTS SECONDS
+    variants.py INTERFACE operations ROUNDS
+
+INTERFACE is the one whose FIBs are taken off first.
 """
 
 from __future__ import annotations
@@ -20,7 +25,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -243,40 +247,27 @@ def connect(name: str, count: int) -> None:
     )
 
 
-def take_down(name: str, count: int) -> None:
-    """Remove a variant and wait until the kernel has: with the lower link go all above it."""
-    if name == "fib" and f" {NIC}@" in run("ip", "-o", "link"):
-        run("fibctl", "detach", NIC)
-        batch([f"link del {NIC}"])
-    spaces = [CLIENTS, SERVER, *(f"b{k}" for k in range(1, count + 1) if name == "netns")]
-    present = (
-        {path.name for path in Path("/run/netns").iterdir()}
-        if Path("/run/netns").exists()
-        else set()
-    )
-    batch([f"netns del {space}" for space in spaces if space in present] or ["link show lo"])
+def take_down() -> None:
+    """Remove the extensions' variant, and wait until the kernel has."""
+    run("fibctl", "detach", NIC)
+    batch([f"link del {NIC}", f"netns del {CLIENTS}", f"netns del {SERVER}"])
     deadline = time.monotonic() + 60
     while f" {NIC}@" in run("ip", "-o", "link") and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def measure_programs(count: int, seconds: float) -> list[dict[str, Any]]:
+def measure_programs(count: int, seconds: float) -> Iterator[dict[str, Any]]:
     """Load the extensions while the kernel takes the times of their programs."""
-    switch = Path("/proc/sys/kernel/bpf_stats_enabled")
+    Path("/proc/sys/kernel/bpf_stats_enabled").write_text("1")
     times: list[dict[str, Any]] = []
-    switch.write_text("1")
-    try:
-        measure("fib", count, seconds, lambda: times.extend(program_times()))
-    finally:
-        switch.write_text("0")
-        take_down("fib", count)
-    return times
+    measure("fib", count, seconds, lambda: times.extend(program_times()))
+    yield from times
 
 
 def measure(
     name: str, count: int, seconds: float, at_end: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Make a variant, load it, remove it."""
+    """Make a variant and load it."""
     connect(name, count)
     before_kib = available_kib()
     start = time.monotonic()
@@ -322,7 +313,7 @@ def operations(repeats: int) -> Iterator[dict[str, Any]]:
         yield {"operation": "attached", "round": number, **json.loads(run(LOAD, "ops", COUNT))}
         said = run("fibctl", "exec", "1", "--", LOAD, "ops", COUNT, RESOLVER, VIRTUAL)
         yield {"operation": "thread-fib", "round": number, **json.loads(said)}
-        take_down("fib", 1)
+        take_down()
 
 
 def program_times() -> Iterator[dict[str, Any]]:
@@ -337,29 +328,20 @@ def program_times() -> Iterator[dict[str, Any]]:
             }
 
 
-def main(options: dict[str, Any]) -> None:
-    """Measure in turn, so that whatever the host does meanwhile meets all variants alike."""
-    for interface in options.get("detach", []):
-        subprocess.run(["fibctl", "detach", interface], check=False, capture_output=True)
-    for name in VARIANTS:
-        take_down(name, options["clear"])
-    for found in operations(options["operation_rounds"]):
-        print(json.dumps(found), flush=True)
-    if options["programs"]:
-        for found in measure_programs(options["programs"], options["seconds"]):
-            print(json.dumps(found), flush=True)
-    for number in range(options["rounds"]):
-        names = options["variants"]
-        turn = number % (len(names) or 1)
-        for name, count in product([*names[turn:], *names[:turn]], options["counts"]):
-            try:
-                found = {"round": number, **measure(name, count, options["seconds"])}
-            except Exception as error:  # noqa: BLE001 - told, and the others go on
-                found = {"variant": name, "tenants": count, "error": str(error)}
-            finally:
-                take_down(name, count)
-            print(json.dumps(found), flush=True)
+def main(interface: str, what: str, *arguments: str) -> None:
+    """Measure one thing."""
+    run("fibctl", "detach", interface)
+    if what == "design":
+        name, count, seconds = arguments
+        found = iter([measure(name, int(count), float(seconds))])
+    elif what == "programs":
+        count, seconds = arguments
+        found = measure_programs(int(count), float(seconds))
+    else:
+        found = operations(int(arguments[0]))
+    for one in found:
+        print(json.dumps(one), flush=True)
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(*sys.argv[1:])
