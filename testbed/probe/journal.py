@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from testbed.plan.fib import Accepted, Arrival, expected_arrival
-from testbed.plan.resources import Address, Plan, TenantPlan
+from testbed.plan.fib import Accepted, Arrival, Loss, Lost
+from testbed.plan.resources import TenantPlan
+
+# Somebody else is asked, about whom the oracle knows nothing: a host of the tenant's, its router.
+_OTHERS = (Lost(Loss.LAN), Lost(Loss.ROUTER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +74,20 @@ class Entry:
         """Write down the answer; with something `expected`, whether it `agrees`."""
         self.answer, self.expected, self.agrees = str(answer), str(expected), agrees
 
+    def reached(self, answer: object, expected: Arrival, *, is_there: bool) -> None:
+        """Write down whether anybody answered at an address, beside what becomes of packets to it."""
+        if expected in _OTHERS:
+            self.answered(answer)
+        else:
+            agrees = is_there == isinstance(expected, Accepted)
+            self.answered(answer, expected=in_words(expected), agrees=agrees)
 
-def arrival(plan: Plan, tenant: TenantPlan, address: Address) -> tuple[str, Arrival]:
-    """Return what the oracle expects of a packet from the tenant's client, in words and as such."""
-    expected = expected_arrival(plan, tenant, address)
+
+def in_words(expected: Arrival) -> str:
+    """Return what the oracle expects, as people read it."""
     if isinstance(expected, Accepted):
-        return f"accepted in FIB {expected.fib}", expected
-    return f"lost: {expected.loss}", expected
+        return f"accepted in FIB {expected.fib}"
+    return f"lost: {expected.loss}"
 
 
 def is_password(tenant: TenantPlan, user: str, password: str) -> bool:

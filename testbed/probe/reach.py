@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from testbed.plan.fib import Accepted
+from testbed.errors import ResourceError
+from testbed.plan.fib import expected_arrival
 from testbed.plan.resources import Address
 from testbed.probe.inside import Client
-from testbed.probe.journal import arrival
 
 
 class Reached(StrEnum):
@@ -31,8 +31,8 @@ class Echo:
 
     @property
     def ok(self) -> bool:
-        """Whether every packet was answered."""
-        return self.sent == self.received
+        """Whether packets were sent and every one was answered."""
+        return 0 < self.sent == self.received
 
 
 def ping(client: Client, address: Address, *, count: int = 1, wait_s: float = 2) -> Echo:
@@ -40,9 +40,10 @@ def ping(client: Client, address: Address, *, count: int = 1, wait_s: float = 2)
     argv = ("ping", "-n", "-c", str(count), "-i", "0.02", "-W", str(wait_s), str(address))
     with client.asks(f"ping {address}") as entry:
         echo = _read_echo(client.run(argv).output)
-        expected, verdict = arrival(client.plan, client.tenant, address)
         answer = f"{echo.received} of {echo.sent} answered {echo.error}".rstrip()
-        entry.answered(answer, expected=expected, agrees=echo.ok == isinstance(verdict, Accepted))
+        entry.reached(
+            answer, expected_arrival(client.plan, client.tenant, address), is_there=echo.ok
+        )
     return echo
 
 
@@ -89,10 +90,13 @@ def connect(
     arguments = (str(address), str(port), str(wait_s), str(source_port))
     with client.asks(f"connect {address} port {port}") as entry:
         answer = client.run(("python3", "-c", _CONNECT, *arguments))
+        if answer.exit_code != 0:  # its source port is taken, say
+            raise ResourceError(f"{client} cannot try to connect: {answer.output.strip()}")
         result, _, elapsed = answer.output.strip().partition(" ")
         connected = Connected(Reached(result), float(elapsed))
-        expected, verdict = arrival(client.plan, client.tenant, address)
-        reached = connected.result in {Reached.YES, Reached.REFUSED}
-        agrees = reached == isinstance(verdict, Accepted)
-        entry.answered(connected.result, expected=expected, agrees=agrees)
+        entry.reached(
+            connected.result,
+            expected_arrival(client.plan, client.tenant, address),
+            is_there=connected.result in {Reached.YES, Reached.REFUSED},
+        )
     return connected

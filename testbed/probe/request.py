@@ -16,10 +16,10 @@ from typing import Any
 
 from testbed.drivers.execution import Session
 from testbed.errors import ResourceError
-from testbed.plan.fib import Accepted
+from testbed.plan.fib import Accepted, expected_arrival
 from testbed.plan.resources import Address, FibId, Method
 from testbed.probe.inside import Client
-from testbed.probe.journal import Entry, Journal, arrival, is_password, right_or_wrong
+from testbed.probe.journal import Entry, Journal, in_words, is_password, right_or_wrong
 
 _TOOL = "tenant-request"
 
@@ -145,7 +145,8 @@ def _judge(
     entry: Entry, client: Client, route: Route, request: Mapping[str, Any], reply: Reply
 ) -> None:
     """Write the reply down with what the oracle expects: which FIB, and which verdict."""
-    expected, verdict = arrival(client.plan, client.tenant, route.address)
+    verdict = expected_arrival(client.plan, client.tenant, route.address)
+    expected = in_words(verdict)
     if not isinstance(verdict, Accepted):
         entry.answered(_told(reply), expected=expected, agrees=bool(reply.error))
         return
