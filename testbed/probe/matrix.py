@@ -2,7 +2,7 @@
 
 Every conversation carries a nonce of its own, in a place that its protocol shows on the wire. A
 cell (sender, receiver) holds the frames with the sender's nonce at the receiver's router: on the
-diagonal there must be some, both ways, and everywhere else none.
+diagonal a question and its answer, and everywhere else none.
 """
 
 from __future__ import annotations
@@ -39,26 +39,41 @@ class Protocol(StrEnum):
     KERBEROS = "kerberos"
 
 
+_PORTS = {Protocol.DNS: 53, Protocol.LDAP: 389, Protocol.KERBEROS: 88}
+
+
 @dataclass(frozen=True, slots=True)
 class Talk:
     """One conversation that was had, and the bytes by which its frames are known.
 
-    Not every answer repeats them: a KDC's error does, an LDAP server's does not.
+    What the SUT asks on a client's behalf stands in the client's request too: `port` tells the
+    conversation itself from that; None where there are no ports.
     """
 
     tenant: str
     direction: Direction
     protocol: Protocol
     mark: bytes
+    port: int | None = None
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether answers repeat the mark: a KDC's error does, an LDAP server's result does not."""
+        return self.protocol is not Protocol.LDAP
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """The frames of `talk` at the router of `receiver`."""
+    """The frames of `talk` at the router of `receiver`: at a stranger's, all that have its mark."""
 
     talk: Talk
     receiver: str
     frames: tuple[Frame, ...]
+
+    @property
+    def ways(self) -> int:
+        """How many stations have sent them: two, where the question was answered."""
+        return len({frame.source_mac for frame in self.frames})
 
     @property
     def is_own(self) -> bool:
@@ -67,21 +82,28 @@ class Cell:
 
     @property
     def ok(self) -> bool:
-        """Whether there are frames exactly where they belong."""
-        return bool(self.frames) == self.is_own
+        """Whether a stranger's router has none of the frames, and their own the answer as well."""
+        if not self.is_own:
+            return not self.frames
+        return self.ways >= (2 if self.talk.is_repeated else 1)
 
     def __str__(self) -> str:
         what = f"{self.talk.direction} {self.talk.protocol} of {self.talk.tenant!r}"
-        return f"{what}: {len(self.frames)} frames at the router of {self.receiver!r}"
+        found = f"{len(self.frames)} frames from {self.ways} senders"
+        return f"{what}: {found} at the router of {self.receiver!r}"
 
 
 def talk_all(client: Client, sut: Channel) -> tuple[Talk, ...]:
-    """Have every conversation that the tenant's services allow."""
+    """Have every conversation that the tenant's services allow, and that the wire shows.
+
+    TLS hides a directory's: by what it asks in clear it could be any login's.
+    """
     talks = []
+    ports = _PORTS | dict.fromkeys((Protocol.TCP, Protocol.UDP), client.plan.sut.port)
     for direction, protocol, act in _conversations(client, sut):
         nonce = f"m{secrets.token_hex(_PATTERN_BYTES)}"
         mark = act(nonce)
-        talks.append(Talk(client.tenant.name, direction, protocol, mark))
+        talks.append(Talk(client.tenant.name, direction, protocol, mark, ports.get(protocol)))
     return tuple(talks)
 
 
@@ -92,14 +114,17 @@ def judge(plan: Plan, talks: Iterable[Talk], frames: Sequence[Frame]) -> tuple[C
         for mac in {frame.source_mac, frame.destination_mac} & by_router.keys():
             by_router[mac].append(frame)
     return tuple(
-        Cell(talk, tenant.name, _with_mark(by_router[tenant.router.uplink.mac], talk.mark))
+        Cell(talk, tenant.name, _of_talk(by_router[tenant.router.uplink.mac], talk, tenant.name))
         for talk in talks
         for tenant in plan.tenants
     )
 
 
-def _with_mark(frames: Iterable[Frame], mark: bytes) -> tuple[Frame, ...]:
-    return tuple(frame for frame in frames if frame.has(mark))
+def _of_talk(frames: Iterable[Frame], talk: Talk, receiver: str) -> tuple[Frame, ...]:
+    found = tuple(frame for frame in frames if frame.has(talk.mark))
+    if receiver != talk.tenant:
+        return found
+    return tuple(frame for frame in found if frame.touches(port=talk.port))
 
 
 _Act = Callable[[str], bytes]
@@ -129,7 +154,7 @@ def _conversations(client: Client, sut: Channel) -> Iterable[tuple[Direction, Pr
     yield outbound, Protocol.ICMP, lambda nonce: _ping_out(tenant, sut, nonce)
     if tenant.resolvers:
         yield outbound, Protocol.DNS, look_up
-    if tenant.directory:
+    if tenant.directory and not tenant.directory.tls:
         yield outbound, Protocol.LDAP, lambda nonce: try_login(nonce, Method.LDAP)
     if tenant.realm:
         yield outbound, Protocol.KERBEROS, lambda nonce: try_login(nonce, Method.KERBEROS)
