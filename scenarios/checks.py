@@ -77,8 +77,10 @@ def assert_served_at_once(tenants: tuple[Tenant, ...]) -> None:
 
 
 def assert_no_leak(plan: Plan, wire: Capture, nonces: dict[str, str] | None = None) -> None:
-    """Not one frame stands at a router that is not its tenant's; frames there are, of all kinds."""
-    found = leaks(plan, wire.frames(), nonces=nonces)
+    """Not one frame stands at a router that is not its tenant's; the SUT has sent some."""
+    frames = wire.frames()
+    assert any(frame.source_mac == plan.sut.machine.mac for frame in frames), "nothing was captured"
+    found = leaks(plan, frames, nonces=nonces)
     assert not found, "\n".join(str(leak) for leak in found)
 
 

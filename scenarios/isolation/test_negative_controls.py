@@ -69,6 +69,7 @@ def test_forced_interface_needs_the_egress_guard(
 ) -> None:
     alpha, bravo, _ = tenants
     strange_router = bravo.plan.router.uplink.addresses[0].ip
+    assert_pings(alpha)  # the capture sees what the SUT sends
     send = ["fibctl", "exec", str(alpha.fib), "--", "python3", "-c", FORCED_INTERFACE]
     deployment.sut.channel.run([*send, str(strange_router)], check=False)
     assert_no_leak(deployment.plan, wire)

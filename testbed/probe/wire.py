@@ -20,14 +20,15 @@ _GROUPS_OF_LINK = (ip_network("224.0.0.0/24"), ip_network("ff02::/16"))  # RFC 5
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A frame that names different tenants."""
+    """A frame that names different tenants; `router_of` is empty where the station is nobody's."""
 
     frame: Frame
     router_of: str
     reason: str
 
     def __str__(self) -> str:
-        return f"at the router of {self.router_of!r}: {self.reason}: {self.frame}"
+        place = f"the router of {self.router_of!r}" if self.router_of else "a stranger's station"
+        return f"at {place}: {self.reason}: {self.frame}"
 
 
 def frames_of(frames: Iterable[Frame], tenant: TenantPlan) -> tuple[Frame, ...]:
@@ -74,19 +75,24 @@ def leaks(
 
 
 def strays(plan: Plan, frames: Iterable[Frame]) -> tuple[Leak, ...]:
-    """Return the frames that the SUT has sent to another router than that of their source's FIB.
+    """Return the frames that the SUT has sent to another station than the router of their source's FIB.
 
-    By the raw bytes, since every frame of every scenario is looked at.
+    To one station alone: what goes to a group is judged by the extensions. By the raw bytes, since
+    every frame of every scenario is looked at.
     """
     fibs = {address.packed: fib for address, fib in local_fibs(plan).items()}
     routers = {_packed(tenant.router.uplink.mac): tenant for tenant in plan.tenants}
     sut = _packed(plan.sut.machine.mac)
     found = []
     for frame in frames:
-        router = routers.get(frame.raw[:6]) if frame.raw[6:12] == sut else None
-        source = _source_bytes(frame.raw)
-        fib = fibs.get(source, UNASSIGNED) if source else None
-        if router is not None and fib is not None and fib != router.fib:
+        source = _source_bytes(frame.raw) if frame.raw[6:12] == sut else b""
+        if not source or frame.raw[0] & 1:
+            continue
+        fib, router = fibs.get(source, UNASSIGNED), routers.get(frame.raw[:6])
+        if router is None:
+            reason = f"its source belongs to FIB {fib}, the station to nobody of the plan"
+            found.append(Leak(frame, "", reason))
+        elif fib != router.fib:
             reason = f"its source belongs to FIB {fib}, the router to FIB {router.fib}"
             found.append(Leak(frame, router.name, reason))
     return tuple(found)

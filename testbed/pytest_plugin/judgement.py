@@ -46,5 +46,5 @@ def judge(counters: Counters, leased: Leased, expects: Expected) -> None:
     if found:
         shown = "\n".join(str(leak) for leak in found[:_SHOWN])
         pytest.fail(
-            f"the SUT has sent {len(found)} frames to a wrong router:\n{shown}", pytrace=False
+            f"the SUT has sent {len(found)} frames to a wrong station:\n{shown}", pytrace=False
         )

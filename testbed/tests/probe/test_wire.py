@@ -46,6 +46,15 @@ def test_address_of_nobody_at_a_router_is_a_stray_and_of_the_link_is_not(plan: P
     assert not strays(plan, [packet(sut, router, "fe80::1")])
 
 
+def test_packet_to_a_station_of_nobody_is_a_stray_and_to_a_group_is_not(plan: Plan) -> None:
+    alpha, sut = plan.tenants[0], plan.sut.machine.mac
+    source = str(alpha.server_addresses[0].ip)
+    to_nobody = packet(sut, "02:00:00:00:00:99", source)
+    to_all = packet(sut, "ff:ff:ff:ff:ff:ff", source)
+    (found,) = strays(plan, [to_nobody, to_all])
+    assert (found.frame, found.router_of) == (to_nobody, "")
+
+
 def test_request_to_another_tenants_server_leaks_and_a_report_to_the_link_does_not(
     plan: Plan,
 ) -> None:
