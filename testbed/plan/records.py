@@ -35,6 +35,13 @@ def build_extra(names: Mapping[str, Iterable[Address]]) -> tuple[Record, ...]:
     )
 
 
+def known_values(records: Iterable[Record], name: str, *kinds: str) -> frozenset[str] | None:
+    """Return what `records` have for `name`, with or without a final dot; None: nothing of any kind."""
+    owner = f"{name.rstrip('.')}.".lower()
+    own = [record for record in records if record.owner.lower() == owner]
+    return frozenset(r.value for r in own if r.type in kinds) if own else None
+
+
 def _host(owner: str, addresses: Iterable[Address]) -> Iterator[Record]:
     for address in addresses:
         yield _address(owner, address)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from testbed.plan.records import known_values
 from testbed.plan.resources import Address
 from testbed.probe.inside import Client
 
@@ -15,6 +16,9 @@ class Lookup:
 
     status: str
     values: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return " ".join((self.status or "no answer", *self.values))
 
 
 def look_up(
@@ -28,7 +32,11 @@ def look_up(
         argv.append("+tcp")
     with client.asks(f"look up {name} {kind}" + (f" at {server}" if server else "")) as entry:
         found = _read_answer(client.run(argv).output, kind)
-        entry.answered(f"{found.status or 'no answer'} {' '.join(found.values)}".rstrip())
+        # What another server would say is not known.
+        known = known_values(client.tenant.records, name, kind) if server is None else None
+        wanted = Lookup("NOERROR", tuple(sorted(known))) if known is not None else None
+        agrees = Lookup(found.status, tuple(sorted(found.values))) == wanted if wanted else None
+        entry.answered(found, expected=wanted or "", agrees=agrees)
     return found
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from testbed.drivers.execution import Session
 from testbed.errors import ResourceError
 from testbed.plan.fib import Accepted, expected_arrival
+from testbed.plan.records import known_values
 from testbed.plan.resources import Address, FibId, Method
 from testbed.probe.inside import Client
 from testbed.probe.journal import Entry, Journal, in_words, is_password, right_or_wrong
@@ -144,7 +145,7 @@ def _question(client: Client, route: Route, request: Mapping[str, Any]) -> str:
 def _judge(
     entry: Entry, client: Client, route: Route, request: Mapping[str, Any], reply: Reply
 ) -> None:
-    """Write the reply down with what the oracle expects: which FIB, and which verdict."""
+    """Write the reply down with what the oracle expects: which FIB, which verdict, which addresses."""
     verdict = expected_arrival(client.plan, client.tenant, route.address)
     expected = in_words(verdict)
     if not isinstance(verdict, Accepted):
@@ -155,6 +156,10 @@ def _judge(
         user, password = request.get("user", ""), request.get("password", "")
         word = "accepted" if is_password(client.tenant, user, password) else "refused"
         expected, agrees = f"{expected}, {word}", agrees and reply.verdict == word
+    known = known_values(client.tenant.records, str(request.get("name")), "A", "AAAA")
+    if request.get("op") == "resolve" and known is not None:
+        expected = ", ".join([expected, *sorted(known)])
+        agrees = agrees and set(map(str, reply.resolved)) == known
     entry.answered(_told(reply), expected=expected, agrees=agrees)
 
 
