@@ -31,8 +31,8 @@ def replay(path: Path, *, keep: bool, shell: bool) -> ExitCode:
     from testbed.lifecycle.artefacts import ROOT
     from testbed.lifecycle.replay import pytest_command, require_test
 
-    _tell_differences(bundle)
-    require_test(bundle)
+    _tell_differences(bundle, path)
+    require_test(bundle, path)
     command = pytest_command(bundle, path, keep=keep or shell, opens_shell=shell)
     code = process.interact(command, cwd=ROOT)
     if shell:
@@ -42,10 +42,10 @@ def replay(path: Path, *, keep: bool, shell: bool) -> ExitCode:
     return ExitCode.DONE if code == 0 else ExitCode.FAILED
 
 
-def _tell_differences(bundle: Bundle) -> None:
+def _tell_differences(bundle: Bundle, path: Path) -> None:
     """Say what is not as it was when the test failed."""
     from testbed.lifecycle.artefacts import versions
-    from testbed.lifecycle.replay import PATCH_HINT, differences
+    from testbed.lifecycle.replay import differences, patch_command
 
     found = differences(bundle, versions())
     for difference in found:
@@ -53,7 +53,7 @@ def _tell_differences(bundle: Bundle) -> None:
     if not found:
         say("  same version of everything")
     if bundle.changes:
-        say(f"  it ran with changes that no commit has; to have them here: {PATCH_HINT}")
+        say(f"  it ran with changes that no commit has; to have them here: {patch_command(path)}")
 
 
 def _end_with_shell(bundle: Bundle, *, opens: bool, keep: bool) -> None:

@@ -24,8 +24,9 @@ from testbed.model.topology import Topology
 
 FORMAT = 1
 SUFFIX = ".testbed.tar.gz"
-_MANIFEST, _TOPOLOGY, _CHANGES, _README = "bundle.json", "topology.yaml", "changes.patch", "README"
-_NAMES = frozenset({_MANIFEST, _TOPOLOGY, _CHANGES, _README})
+_MANIFEST, _TOPOLOGY, _README = "bundle.json", "topology.yaml", "README"
+CHANGES = "changes.patch"
+_NAMES = frozenset({_MANIFEST, _TOPOLOGY, CHANGES, _README})
 _LARGEST_BYTES = 32 << 20
 _LONGEST_TEXT = 4096
 # A file of the clone below its root, then what pytest calls the test: no control characters.
@@ -80,13 +81,13 @@ def write_bundle(bundle: Bundle, path: Path) -> None:
         bundle=path.name,
         test=bundle.test,
         commit=bundle.versions.get("testbed", "unknown"),
-        changes=f"With changes: tar -xzOf {path.name} {_CHANGES} | git apply" if changes else "",
+        changes=f"With changes: tar -xzOf {path.name} {CHANGES} | git apply" if changes else "",
     )
     files = {
         _README: readme,
         _MANIFEST: json.dumps(manifest, indent=2) + "\n",
         _TOPOLOGY: topology,
-        _CHANGES: changes,
+        CHANGES: changes,
     }
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w:gz") as tar:
@@ -158,7 +159,7 @@ def _parse(files: Mapping[str, str]) -> Bundle:
         versions=_versions(fields),
         failure=_text(fields, "failure", longest=1 << 20),
         topology=files[_TOPOLOGY],
-        changes=files.get(_CHANGES, ""),
+        changes=files.get(CHANGES, ""),
     )
     _check_test(bundle.test)
     topology = bundle.parsed_topology()

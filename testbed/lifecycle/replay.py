@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +10,8 @@ from pathlib import Path
 
 from testbed.errors import TestbedError
 from testbed.lifecycle.artefacts import CHANGED, ROOT, source_version
-from testbed.lifecycle.bundle import Bundle
+from testbed.lifecycle.bundle import CHANGES, Bundle
 
-PATCH_HINT = "tar -xzOf BUNDLE changes.patch | git apply"
 _IGNORED = ("host", "python")  # of the machine, not of what is tested
 
 
@@ -41,20 +41,25 @@ def differences(bundle: Bundle, here: Mapping[str, str]) -> tuple[Difference, ..
     )
 
 
-def require_test(bundle: Bundle, root: Path = ROOT) -> None:
-    """Make sure that this clone has the bundle's test.
+def patch_command(path: Path) -> str:
+    """Return the command that makes a clone's files those of the bundle in `path`."""
+    return f"tar -xzOf {shlex.quote(str(path))} {CHANGES} | git apply"
+
+
+def require_test(bundle: Bundle, path: Path, root: Path = ROOT) -> None:
+    """Make sure that this clone has the test of the bundle in `path`.
 
     Raises:
         TestbedError: when it has not, with how to get at it.
     """
-    path = (root / bundle.test_file).resolve()
-    if path.is_file() and path.is_relative_to(root.resolve()):
+    test = (root / bundle.test_file).resolve()
+    if test.is_file() and test.is_relative_to(root.resolve()):
         return
     then = bundle.versions.get("testbed", "unknown")
     raise TestbedError(
         f"this clone, {source_version()[:12]}, has no {bundle.test_file}",
         hint=f"the bundle is of {then}: git checkout {then.partition('+')[0][:12]}"
-        + (f"; then its changes: {PATCH_HINT}" if bundle.changes else ""),
+        + (f"; then its changes: {patch_command(path)}" if bundle.changes else ""),
     )
 
 

@@ -42,11 +42,14 @@ def test_test_is_one_argument_and_no_shell_sees_it(tmp_path: Path) -> None:
 
 
 def test_clone_without_the_test_says_how_to_get_it() -> None:
-    require_test(BUNDLE)
+    path = Path("/home/me/my bundle.testbed.tar.gz")
+    require_test(BUNDLE, path)
     gone = replace(BUNDLE, test="scenarios/gone.py::test_x", changes="diff")
     with pytest.raises(TestbedError, match=r"has no scenarios/gone\.py") as caught:
-        require_test(gone)
-    assert "git checkout aaaaaaaaaaaa; then its changes" in caught.value.hint
+        require_test(gone, path)
+    assert (
+        "git checkout aaaaaaaaaaaa; then its changes: tar -xzOf '/home/me/my " in caught.value.hint
+    )
 
 
 def test_link_out_of_the_clone_is_not_followed(tmp_path: Path) -> None:
@@ -54,7 +57,7 @@ def test_link_out_of_the_clone_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "outside.py").write_text("")
     (tmp_path / "root" / "test_x.py").symlink_to(tmp_path / "outside.py")
     with pytest.raises(TestbedError):
-        require_test(replace(BUNDLE, test="test_x.py::test_x"), tmp_path / "root")
+        require_test(replace(BUNDLE, test="test_x.py::test_x"), tmp_path / "b", tmp_path / "root")
 
 
 def test_versions_name_this_checkout() -> None:
