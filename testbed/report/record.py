@@ -108,7 +108,7 @@ class TestRecord:
 
     @property
     def elapsed_s(self) -> float:
-        """From the beginning of the first phase to the end of the last."""
+        """How long its phases took together."""
         return sum(phase.elapsed_s for phase in self.phases)
 
 

@@ -36,6 +36,7 @@ def render(folder: Path, *, seed: int) -> Path:
     versions = _versions(folder, records)
     text = environment.get_template("report.html.j2").render(
         title=folder.name,
+        place=_place(folder),
         seed=seed,
         records=records,
         bad=[record for record in records if record.outcome in _BAD],
@@ -50,6 +51,12 @@ def render(folder: Path, *, seed: int) -> Path:
     path.touch(mode=0o600)
     path.write_text(text)
     return path
+
+
+def _place(folder: Path) -> Path:
+    """Return `folder` as commands that the report shows name it: from where the run was started."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _seconds(value: float) -> str:
@@ -145,6 +152,7 @@ class _Square:
 class _Matrix:
     """One heat map: conversations of one kind, senders down, routers across."""
 
+    topology: str
     direction: str
     protocol: str
     tenants: list[str]
@@ -164,15 +172,11 @@ def _matrices(records: Sequence[TestRecord]) -> list[_Matrix]:
         for cell in record.cells:
             cells = grouped.setdefault((topology, cell.direction, cell.protocol), {})
             cells.setdefault((cell.sender, cell.receiver), []).append(cell)
-    return [
-        _matrix(direction, protocol, cells)
-        for (_, direction, protocol), cells in sorted(grouped.items())
-    ]
+    return [_matrix(kind, cells) for kind, cells in sorted(grouped.items())]
 
 
-def _matrix(
-    direction: str, protocol: str, cells: dict[tuple[str, str], list[MatrixCell]]
-) -> _Matrix:
+def _matrix(kind: tuple[str, str, str], cells: dict[tuple[str, str], list[MatrixCell]]) -> _Matrix:
+    topology, direction, protocol = kind
     tenants = list(dict.fromkeys(receiver for _, receiver in cells))
     senders = list(dict.fromkeys(sender for sender, _ in cells))
 
@@ -186,4 +190,4 @@ def _matrix(
         return _Square(frames, ok, sender == receiver, title)
 
     rows = [(sender, [square(sender, receiver) for receiver in tenants]) for sender in senders]
-    return _Matrix(direction, protocol, tenants, rows)
+    return _Matrix(topology, direction, protocol, tenants, rows)

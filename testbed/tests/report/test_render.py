@@ -90,14 +90,18 @@ def report_of(run: Path, *records: TestRecord) -> str:
     return text
 
 
-def test_failure_stands_first_with_everything_escaped(run: Path) -> None:
+def test_failure_stands_first_with_everything_escaped(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent)  # where pytest was started
     failed = record("scenarios/test_x.py::test_bad", "failed", start_s=1010)
     failed.failure, failed.headline = f"E {EVIL}", f"headline {EVIL}"
     failed.artefacts, failed.bundle = "test_bad-123456", "test_bad.testbed.tar.gz"
     text = report_of(run, record("scenarios/test_x.py::test_good", "passed"), failed)
     assert "1 of 2 scenarios failed" in text
     assert EVIL not in text
-    assert "testbed replay test_bad-123456/test_bad.testbed.tar.gz" in text
+    bundle = f"{run.name}/test_bad-123456/test_bad.testbed.tar.gz"
+    assert f"testbed replay {bundle}" in text
     assert text.index("test_bad") < text.index("test_good")
     assert "--seed 7" in text
     assert "18 more" not in text  # of 31 tenants, 12 are drawn
@@ -115,6 +119,8 @@ def test_matrix_shows_leaks_and_lack_of_proof(run: Path) -> None:
     text = report_of(run, one)
     squares = re.findall(r'class="sq (\w+)" title="[^"]*">(\d+|·)<', text)
     assert squares == [("own", "4"), ("leak", "2"), ("silent", "·"), ("lacks", "·")]
+    (heading,) = re.findall(r"<h3>(inbound tcp.*?)</h3>", text)
+    assert "proposal" in heading, "tenants of another topology may be called alike"
 
 
 def test_run_without_any_whole_record_has_a_report(run: Path) -> None:
