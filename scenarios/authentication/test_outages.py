@@ -74,6 +74,30 @@ def test_outage_of_one_tenant_does_not_slow_anothers_logins(
     assert_logs_in(tenant)
 
 
+@pytest.mark.long
+@pytest.mark.tenants("bravo", "alpha")
+def test_request_that_is_cut_off_takes_nobody_along(tenants: tuple[Tenant, ...]) -> None:
+    """The daemon ends what waits too long by shutting the libraries' sockets down: of its FIB alone.
+
+    On the other's slow line there is nearly always a connection that could be hit.
+    """
+    tenant, other = tenants
+    replies = []
+    with (
+        ThreadPoolExecutor(1) as pool,
+        faults.service_hung(tenant, Role.KDC),
+        faults.line_impaired(other, delay_s=0.2),
+    ):
+        waiting = pool.submit(log_in_as_first, tenant)
+        while not waiting.done():
+            replies.append(log_in_as_first(other))
+        reply = waiting.result()
+    assert (reply.verdict, "cut off" in reply.reason) == ("error", True)
+    assert len(replies) > 1, "nobody was there to be hit"
+    assert {(one.error, one.verdict, one.reason) for one in replies} == {("", "accepted", "")}
+    assert_logs_in(tenant)
+
+
 def nobodys_address(tenant: Tenant) -> str:
     """Return an address of the tenant's network that no host has."""
     return str(client_address(tenant) + 199)

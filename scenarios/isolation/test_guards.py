@@ -93,6 +93,7 @@ with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
 """
 FIRST_PORT = 21000
 ARP = 0x0806
+LIFE_S = 20  # of an advertisement: what believes it forgets it soon
 
 
 def forced_frames(
@@ -287,6 +288,49 @@ def test_redirect_changes_no_route(
         f for f in wire.frames() if f.ether_type == ARP and f.packet["ARP"].pdst == str(better)
     ]
     assert not asked, "the SUT looks for the router that it was told of"
+
+
+# What a plain socket, of FIB 0, would send from; or why it cannot.
+OUTSIDE = """
+import errno
+def source_to(address):
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect((address, 9))
+        except OSError as error:
+            return errno.errorcode[error.errno]
+        return s.getsockname()[0]
+say([source_to(address) for address in sys.argv[1:]])
+"""
+
+
+def test_router_advertisement_gives_nobody_a_route(
+    deployment: Running, tenant: Tenant, wire: Capture
+) -> None:
+    """A tenant's router offers itself to the whole segment, and a network to live in (P27)."""
+    from scapy.layers.inet6 import (  # noqa: PLC0415 - scapy takes a second to load
+        ICMPv6ND_RA,
+        ICMPv6NDOptPrefixInfo,
+        IPv6,
+    )
+    from scapy.layers.l2 import Ether  # noqa: PLC0415
+
+    def sources() -> list[str]:
+        with deployment.program(OUTSIDE, "2001:db8:bad::1", "2001:db8:ffff::1") as program:
+            found: list[str] = program.said()
+        return found
+
+    assert sources() == ["ENETUNREACH"] * 2
+    prefix = ICMPv6NDOptPrefixInfo(
+        prefix="2001:db8:bad::", prefixlen=64, validlifetime=LIFE_S, preferredlifetime=LIFE_S
+    )
+    packet = IPv6(src="fe80::bad", dst="ff02::1", hlim=255) / ICMPv6ND_RA(routerlifetime=LIFE_S)
+    uplink = tenant.plan.router.uplink
+    tenant.transmit(Ether(src=uplink.mac, dst="33:33:00:00:00:01") / packet / prefix)
+    # Behind it, a request: the SUT has seen the advertisement when it answers.
+    assert who_am_i(tenant.client, route_to(tenant.client)).tenant == tenant.name
+    assert any(str(frame.source) == "fe80::bad" for frame in wire.frames()), "it was sent"
+    assert sources() == ["ENETUNREACH"] * 2
 
 
 @pytest.mark.tenants("charlie")

@@ -66,20 +66,23 @@ while True:
         child.close()
 """
 
-# A server that knows nothing of FIBs but for one line: what it does for a peer is in the peer's FIB.
+# A server that knows nothing of FIBs but for one line, if any: with it, what it does for a peer is in the
+# peer's FIB. Says that of its thread, of a socket made for the peer, and of the connection.
 FOLLOWER = """
-port = int(sys.argv[1])
+port, asks = int(sys.argv[1]), sys.argv[2] == "True"
 s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
 s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-fib.set_accept_sets_thread(s)
+if asks:
+    fib.set_accept_sets_thread(s)
 s.bind(("::", port))
 s.listen()
 say("ready")
 while True:
     child, _ = s.accept()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-        child.sendall(f"{fib.get_thread_fib()} {fib.socket_fib(other)}\\n".encode())
+        numbers = fib.get_thread_fib(), fib.socket_fib(other), fib.socket_fib(child)
+        child.sendall(f"{' '.join(map(str, numbers))}\\n".encode())
     child.close()
 """
 
@@ -155,16 +158,18 @@ def test_socket_of_fib_0_alone_is_not_reached_by_a_tenant(
 
 
 @pytest.mark.tenants(2, overlap="client")
+@pytest.mark.parametrize("asks", [True, False], ids=["asked", "not asked"])
 def test_accepting_thread_takes_the_connections_fib_if_asked(
-    deployment: Running, tenants: tuple[Tenant, ...]
+    deployment: Running, tenants: tuple[Tenant, ...], *, asks: bool
 ) -> None:
     port = FIRST_PORT + 10 * tenants[0].fib + 2
-    with deployment.program(FOLLOWER, port) as program:
+    with deployment.program(FOLLOWER, port, asks) as program:
         assert program.said() == "ready"
         for tenant in (*tenants, *reversed(tenants)):
             for address in tenant.plan.server_addresses:
                 said = greeting(tenant, address.ip, port)
-                assert said == f"{tenant.fib} {tenant.fib}", f"at {address.ip}"
+                of_thread = tenant.fib if asks else 0
+                assert said == f"{of_thread} {of_thread} {tenant.fib}", f"at {address.ip}"
 
 
 @pytest.mark.tenants(2, overlap="client")

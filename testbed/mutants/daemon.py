@@ -61,6 +61,18 @@ DAEMON = (
         ),
     ),
     Mutant(
+        "cut-off-is-everybodys",
+        "ending one tenant's overdue request shuts down the connections to every tenant's servers",
+        ("authentication/test_outages.py::test_request_that_is_cut_off_takes_nobody_along",),
+        (
+            Patch(
+                "services/cutoff.py",
+                "            if socket_fib(sock) == fib:\n",
+                "            if socket_fib(sock):\n",
+            ),
+        ),
+    ),
+    Mutant(
         "second-unasked",
         "a tenant's second directory is never asked",
         (f"{_FAILOVER}::test_login_goes_on_at_the_other_directory",),

@@ -359,6 +359,18 @@ DATA_PATH = (
         ),
     ),
     Mutant(
+        "advertisements-believed",
+        "a router's advertisement gives the server a default route",
+        (f"{_GUARDS}::test_router_advertisement_gives_nobody_a_route",),
+        (
+            Patch(
+                "sysctls.py",
+                '    "ipv6/conf/{}/accept_ra": "0",\n',
+                '    "ipv6/conf/{}/accept_ra": "1",\n',
+            ),
+        ),
+    ),
+    Mutant(
         "accepted-mark-lost",
         "tcp_fwmark_accept=0: an accepted socket has no mark",
         (f"{_SOCKETS}::test_accepting_thread_takes_the_connections_fib_if_asked",),

@@ -175,6 +175,18 @@ SOCKETS = (
         ),
     ),
     Mutant(
+        "accept-sets-every-thread",
+        "accept sets the thread's FIB where nobody has asked for it",
+        (f"{_SOCKETS}::test_accepting_thread_takes_the_connections_fib_if_asked",),
+        (
+            Patch(
+                "bpf/accept.bpf.c",
+                "	if ((opted && *opted) || (current_policy()",
+                "	if (!opted || *opted || (current_policy()",
+            ),
+        ),
+    ),
+    Mutant(
         "accept-sets-no-thread",
         "accept does not set the thread's FIB where it was asked to",
         (f"{_SOCKETS}::test_accepting_thread_takes_the_connections_fib_if_asked",),
