@@ -41,6 +41,7 @@ FAULTS = (
     Fault("service removed", "docker rm -f tb-$ID-alpha-ldap", "ldap"),
     Fault("service paused", "docker pause tb-$ID-alpha-ldap", "ldap"),
     Fault("service hung", "docker exec tb-$ID-alpha-ldap pkill -STOP slapd", "ldap"),
+    Fault("DNS hung", "docker exec tb-$ID-alpha-dns pkill -STOP nsd", "dns"),
     Fault("router deleted", "ip netns delete tb-$ID-alpha", "link or router"),
     Fault("uplink deleted", "ip -n tb-$ID-alpha link delete uplink", "link or router"),
     Fault("tenant link deleted", "ip link delete tb${ID}t00001", "link or router"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ from testbed.plan.services import (
 _HEALTH_LIMIT_S = 60
 _AGAIN_LIMIT_S = 15
 _ANSWER_LIMIT_S = 10
+_KILLED = 128 + signal.SIGKILL  # by timeout(1)
 
 
 def ensure_tenant(
@@ -52,7 +54,8 @@ def ensure_tenant(
         return containers.ensure_container(client, plan, tenant, container, recipe)
 
     made = {container.name: ensure(container) for container in wanted}
-    for container in wanted:
+    # A client last: by its question alone nobody could tell that it is its DNS which is stuck.
+    for container in sorted(wanted, key=lambda one: one.role is Role.CLIENT):
         if roles and container.role is Role.CLIENT and Role.DNS not in roles:
             continue
         if not made[container.name]:
@@ -132,6 +135,8 @@ def ask(client: docker.DockerClient, tenant: TenantPlan, container: ContainerPla
     answer = execution.run_in(client, container.name, argv)
     if answer.exit_code == 0 and question.answer in answer.output:
         return ""
+    if answer.exit_code == _KILLED:
+        return f"`{' '.join(question.argv)}` had no answer within {_ANSWER_LIMIT_S} s"
     return f"`{' '.join(question.argv)}` exited {answer.exit_code}: {answer.output.strip()[-300:]}"
 
 
