@@ -51,7 +51,7 @@ def print_inspection(name: str, target: str, *, as_json: bool) -> None:
     _print(facts, width)
     _print([("health", _health(deployment, tenant))], width)
     found = _containers(plan, tenant)
-    _print([(one.role, f"{one.name} {one.state} ({one.image})") for one in found], width)
+    _print([(one.role, f"{one.name} {one.state} {one.image}".rstrip()) for one in found], width)
     commands = enumerate(_commands(deployment, tenant))
     _print([("look" if number == 0 else "", text) for number, text in commands], width)
 
@@ -113,6 +113,8 @@ def _containers(plan: Plan, tenant: TenantPlan | None) -> tuple[ContainerView, .
     found = {} if client is None else containers.present(client, plan.deployment)
 
     def view(role: str, name: str) -> ContainerView:
+        if client is None:
+            return ContainerView(role, name, "not known without a Docker daemon", "")
         there = found.get(name)
         state, image = (there.state, there.image) if there else ("missing", "")
         return ContainerView(role, name, state, image)

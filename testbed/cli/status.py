@@ -6,9 +6,11 @@ The first line comes from the records alone, before anything heavy is imported o
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from testbed.cli.telling import console, say, tell, tell_error
@@ -64,6 +66,10 @@ def _print_one(store: Store, record: Record) -> bool:
     out = console()
     print_tenants(out, state.tenants, {})
     print_parts(out, state)
+    if not state.ok:
+        topology = record.source if Path(record.source).is_file() else store.topology(record.id)
+        command = shlex.join(["testbed", "up", str(topology), "--name", record.name])
+        say(f"not healthy; repairs what can be repaired in place: {command}")
     return state.ok
 
 

@@ -88,7 +88,7 @@ class _OfSut:
 
 
 def examine(deployment: Deployment) -> Status:
-    """Ask every part of the deployment how it is; takes a few seconds at most."""
+    """Ask every part of the deployment how it is; takes a few seconds, some 15 where a part hangs."""
     client = dockerd.connect()
     with ThreadPoolExecutor(4) as pool:
         of_sut = pool.submit(_examine_sut, deployment)
@@ -96,9 +96,8 @@ def examine(deployment: Deployment) -> Status:
         there = {} if client is None else containers.present(client, deployment.plan.deployment)
 
         def one(tenant: TenantPlan) -> TenantStatus:
-            is_idle = deployment.plan.starts_on_lease and not any(
-                container.name in there for container in tenant.containers
-            )
+            has_none = not any(container.name in there for container in tenant.containers)
+            is_idle = deployment.plan.starts_on_lease and client is not None and has_none
             return _tenant(
                 client, tenant, there, is_wired=tenant.name not in unwired, is_idle=is_idle
             )
@@ -129,6 +128,8 @@ def _tenant(
     is_idle: bool,
 ) -> TenantStatus:
     def problem_of(container: ContainerPlan) -> str:
+        if client is None:
+            return "not known without a Docker daemon"
         found = there.get(container.name)
         return _service_problem(client, tenant, container, found.state if found else "missing")
 
@@ -146,9 +147,9 @@ def _tenant(
 
 
 def _service_problem(
-    client: docker.DockerClient | None, tenant: TenantPlan, container: ContainerPlan, state: str
+    client: docker.DockerClient, tenant: TenantPlan, container: ContainerPlan, state: str
 ) -> str:
-    if client is None or state != "running":
+    if state != "running":
         return state
     try:
         return ask(client, tenant, container)
@@ -159,7 +160,7 @@ def _service_problem(
 def _parts(deployment: Deployment, client: docker.DockerClient | None) -> tuple[PartStatus, ...]:
     has_ipam = ipam.is_serving(deployment.plan.ipam_driver)
     return (
-        PartStatus("dockerd", client is not None, "answers" if client else "not running"),
+        PartStatus("dockerd", client is not None, "answers" if client else "does not answer"),
         PartStatus("ipam", has_ipam, "serves" if has_ipam else "not running"),
     )
 

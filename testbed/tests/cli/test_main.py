@@ -7,9 +7,11 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from testbed.cli import status
 from testbed.cli.main import main
 from testbed.events import Events
 from testbed.lifecycle.history import recorded
+from testbed.lifecycle.status import PartStatus, Status
 from testbed.lifecycle.store import Store
 from testbed.reference.output import schemas
 
@@ -184,3 +186,22 @@ def test_events_are_told_in_order_and_as_data(run: Run, tmp_path: Path) -> None:
     ]
     _, output, _ = run("events", "--format", "json", "--tail", "1")
     assert json.loads(output)["step"] == "wire"
+
+
+@pytest.mark.parametrize("has_source", [True, False])
+def test_unwell_deployment_is_told_with_the_command_that_repairs_it(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_source: bool
+) -> None:
+    source = tmp_path / "a topology.yaml"
+    source.write_bytes((ROOT / "topologies/bare.yaml").read_bytes())
+    store = Store(tmp_path / "state")
+    record = store.create("other", source)
+    if not has_source:
+        source.unlink()
+    lost = PartStatus("sut", ok=False, detail="not running")
+    seen = Status(record.id, "other", (lost,), (), (), ())
+    monkeypatch.setattr(status, "_examine", lambda *_: seen)
+    code, output, _ = run("status")
+    path = f"'{source}'" if has_source else str(store.topology(record.id))
+    assert code == 1
+    assert output.endswith(f": testbed up {path} --name other\n")
