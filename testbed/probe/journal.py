@@ -59,6 +59,10 @@ class Journal:
                 )
             )
 
+    def tell(self, tenant: str, what: str, detail: str) -> None:
+        """Write down what was done, between the questions."""
+        self.asked.append(Asked(time.time(), 0.0, tenant, what, detail))
+
 
 @dataclass(slots=True)
 class Entry:

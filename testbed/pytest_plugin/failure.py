@@ -156,7 +156,10 @@ def tenant_hints(leased: Leased) -> list[str]:
 def open_shell(deployment: str, hints: list[str]) -> None:
     """Open a shell on this host, with `testbed` in its path; returns when it ends."""
     bin_folder = Path(sys.executable).parent
-    _write("everything stays as it is; other runs wait. Leave the shell to go on. For example:\n")
+    _write(
+        "everything stays as it is, but for faults, which have been undone; other runs wait. "
+        "Leave the shell to go on. For example:\n"
+    )
     for hint in [*hints, f"testbed shell sut -n {deployment}", f"testbed status {deployment}"]:
         _write(f"    {hint}\n")
     path = f"{bin_folder}:{os.environ.get('PATH', '')}"
