@@ -158,7 +158,7 @@ PORTS = (
     Mutant(
         "long-options-fail",
         "an option of another level that is longer than a page fails",
-        ("conformance/test_rows.py::test_rows_hold[test_sockets]",),
+        ("conformance/test_rows.py::test_rows_hold[test_resilience]",),
         (
             Patch(
                 "bpf/sockopt.bpf.c",
