@@ -22,6 +22,7 @@ LINKS: Final = (
     "fib_destroy",
     "fib_getsockopt",
     "fib_hear",
+    "fib_jail_batch",
     "fib_jail_bind",
     "fib_jail_connect",
     "fib_jail_listen",

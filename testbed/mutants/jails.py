@@ -53,8 +53,8 @@ JAILS = (
         (
             Patch(
                 "bpf/jail.bpf.c",
-                "if (has_unseen_followers(message) && may_mark())",
-                "if (has_unseen_followers(message) && !may_mark())",
+                "	return (current_policy() & FIB_JAIL) && may_mark() ? -EPERM : 0;\n",
+                "	return 0;\n",
             ),
         ),
     ),

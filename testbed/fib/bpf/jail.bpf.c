@@ -81,11 +81,14 @@ static __always_inline int judge_control(const struct msghdr *message)
 	return -EPERM;
 }
 
-/* Whether this is a datagram of a sendmmsg after which others may come that nobody is asked about:
- * ____sys_sendmsg passes over the hooks where one goes to the address of the one before. */
-static __always_inline bool has_unseen_followers(const struct msghdr *message)
+SEC("lsm/socket_sendmsg")
+int BPF_PROG(fib_jail_sendmsg, struct socket *sock, struct msghdr *message, int size)
 {
-	return message->msg_name && (message->msg_flags & MSG_BATCH);
+	int error = judge(sock);
+
+	if (error || !message->msg_controllen || !is_judged(sock) || !(current_policy() & FIB_JAIL))
+		return error;
+	return judge_control(message);
 }
 
 /* Whether the kernel would take a mark of the current task (__sock_cmsg_send). */
@@ -98,20 +101,14 @@ static __always_inline bool may_mark(void)
 	       (effective & (1 << CAP_NET_ADMIN | 1 << CAP_NET_RAW));
 }
 
+/* A sendmmsg: ____sys_sendmsg asks nobody about a datagram that goes to the address of the one before it,
+ * and a mark may come with that. A program of its own, or the verifier walks all of the other one twice. */
 SEC("lsm/socket_sendmsg")
-int BPF_PROG(fib_jail_sendmsg, struct socket *sock, struct msghdr *message, int size)
+int BPF_PROG(fib_jail_batch, struct socket *sock, struct msghdr *message, int size)
 {
-	int error = judge(sock);
-
-	if (error || !is_judged(sock))
-		return error;
-	if (!message->msg_controllen && !has_unseen_followers(message))
+	if (!(message->msg_flags & MSG_BATCH) || !message->msg_name || !is_judged(sock))
 		return 0;
-	if (!(current_policy() & FIB_JAIL))
-		return 0;
-	if (has_unseen_followers(message) && may_mark())
-		return -EPERM;
-	return message->msg_controllen ? judge_control(message) : 0;
+	return (current_policy() & FIB_JAIL) && may_mark() ? -EPERM : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
