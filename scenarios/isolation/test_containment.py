@@ -147,6 +147,7 @@ def test_host_is_out_of_reach(
 
 
 @pytest.mark.exclusive
+@pytest.mark.expects(strays=True)  # to the host itself
 @pytest.mark.tenants(1)
 @pytest.mark.parametrize("receiver", ["the tap", "everybody"])
 def test_host_takes_no_frame_of_a_guest_that_is_its_own_master(
