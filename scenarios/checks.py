@@ -55,9 +55,14 @@ def assert_logs_in(tenant: Tenant, method: Method | None = None) -> Reply:
     user = tenant.users[0]
     route = route_to(tenant.client)
     reply = log_in(tenant.client, route, user.name, user.password, method=method)
+    assert_accepted(reply, tenant)
+    return reply
+
+
+def assert_accepted(reply: Reply, tenant: Tenant) -> None:
+    """A login was accepted, by a thread and for a connection of the tenant's FIB."""
     assert (reply.error, reply.verdict, reply.reason) == ("", "accepted", "")
     assert (reply.fib, reply.thread_fib, reply.tenant) == (tenant.fib, tenant.fib, tenant.name)
-    return reply
 
 
 def assert_served_at_once(tenants: tuple[Tenant, ...]) -> None:

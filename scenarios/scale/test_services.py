@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scenarios.checks import assert_served
+from scenarios.checks import assert_accepted, assert_served
 from testbed.api import Capture, Deadline, Method, Player, Role, Running, Tenant, leaks
 
 CLIENTS = 50
@@ -70,6 +70,4 @@ def assert_player_logs_in(player: Player, tenant: Tenant) -> None:
     with contextlib.closing(player.connect()) as conversation:
         assert not conversation.connected(deadline)
         request = {"op": "login", "user": user.name, "password": user.password}
-        reply = conversation.ask(request, deadline)
-    assert (reply.error, reply.verdict, reply.reason) == ("", "accepted", "")
-    assert (reply.fib, reply.thread_fib, reply.tenant) == (tenant.fib, tenant.fib, tenant.name)
+        assert_accepted(conversation.ask(request, deadline), tenant)

@@ -114,7 +114,7 @@ def _containers(plan: Plan, tenant: TenantPlan | None) -> tuple[ContainerView, .
 
     def view(role: str, name: str) -> ContainerView:
         if client is None:
-            return ContainerView(role, name, "not known without a Docker daemon", "")
+            return ContainerView(role, name, dockerd.NOT_KNOWN, "")
         there = found.get(name)
         state, image = (there.state, there.image) if there else ("missing", "")
         return ContainerView(role, name, state, image)

@@ -22,6 +22,8 @@ from testbed.errors import PreflightError, ResourceError
 from testbed.events import Events
 
 OWNER = "shared/dockerd"
+NOT_KNOWN = "not known without a Docker daemon"
+"""What is told of a container where none can be asked."""
 _SYSTEMD = Path("/run/systemd/system")
 # Restoring networks whose IPAM driver is gone, it waits a quarter of a minute for each of them.
 _START_LIMIT_S = 180

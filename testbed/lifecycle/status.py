@@ -129,7 +129,7 @@ def _tenant(
 ) -> TenantStatus:
     def problem_of(container: ContainerPlan) -> str:
         if client is None:
-            return "not known without a Docker daemon"
+            return dockerd.NOT_KNOWN
         found = there.get(container.name)
         return _service_problem(client, tenant, container, found.state if found else "missing")
 

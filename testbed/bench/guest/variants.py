@@ -23,7 +23,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -256,12 +256,12 @@ def take_down() -> None:
         time.sleep(0.05)
 
 
-def measure_programs(count: int, seconds: float) -> Iterator[dict[str, Any]]:
+def measure_programs(count: int, seconds: float) -> list[dict[str, Any]]:
     """Load the extensions while the kernel takes the times of their programs."""
     Path("/proc/sys/kernel/bpf_stats_enabled").write_text("1")
     times: list[dict[str, Any]] = []
     measure("fib", count, seconds, lambda: times.extend(program_times()))
-    yield from times
+    return times
 
 
 def measure(
@@ -331,9 +331,10 @@ def program_times() -> Iterator[dict[str, Any]]:
 def main(interface: str, what: str, *arguments: str) -> None:
     """Measure one thing."""
     run("fibctl", "detach", interface)
+    found: Iterable[dict[str, Any]]
     if what == "design":
         name, count, seconds = arguments
-        found = iter([measure(name, int(count), float(seconds))])
+        found = [measure(name, int(count), float(seconds))]
     elif what == "programs":
         count, seconds = arguments
         found = measure_programs(int(count), float(seconds))
