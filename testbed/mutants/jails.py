@@ -53,8 +53,8 @@ JAILS = (
         (
             Patch(
                 "bpf/jail.bpf.c",
-                "	return (current_policy() & FIB_JAIL) && may_mark() ? -EPERM : 0;\n",
-                "	return 0;\n",
+                "(current_policy() & FIB_JAIL) && may_mark() ? -EPERM : 0;",
+                "(current_policy() & FIB_JAIL) && !may_mark() ? -EPERM : 0;",
             ),
         ),
     ),
