@@ -16,7 +16,8 @@ def take_down(events: Events, *, name: str, everything: bool) -> None:
     """
     records = Store(state_root())
     records.sweep()
-    known = records.removable()
+    found = records.look()
+    known = found.removable
     chosen = _chosen(known, name, everything=everything)
     if not chosen:
         names = [record.name for record in known]
@@ -24,8 +25,8 @@ def take_down(events: Events, *, name: str, everything: bool) -> None:
         events.note("nothing to remove", did_you_mean(name, names) or there_are)
     for record in chosen:
         events.note("remove", str(record))
-    for one in records.unusable():
-        if one.record is None or one.record.id not in {record.id for record in chosen}:
+    for one in found.unusable:
+        if one.id not in {record.id for record in chosen}:
             events.note("left alone", str(one))
     from testbed.lifecycle.down import remove_deployment, stop_shared
 
@@ -64,7 +65,7 @@ def _remove_built(events: Events) -> None:
     from testbed.lifecycle.down import remove_deployment
 
     records = Store(state_root())
-    for record in records.removable():
+    for record in records.look().removable:
         remove_deployment(records, record, events)
     client = dockerd.ensure(events, records.root / "dockerd.log")
     left = images.remove_images(client)

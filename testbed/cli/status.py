@@ -9,7 +9,7 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,24 +32,32 @@ _LOGIN = "login end to end"
 def print_status(name: str, *, as_json: bool) -> bool:
     """Print how a deployment is, or all of them; return whether all are healthy."""
     store = Store(state_root())
-    broken = () if name else store.unusable()
-    for one in broken:
+    found = store.look()
+    if name or not (found.records or as_json):
+        records, unusable = (store.get(name),), ()
+    else:
+        records, unusable = found.records, found.unusable
+    for one in unusable:
         tell(f"not shown: {one}")
-    is_ok = all(one.record is None for one in broken)  # another version's may be well
+    is_ok = all(one.record is None for one in unusable)  # another version's may be well
     if as_json:
-        return _print_json(store, name) and is_ok
-    records = (store.get(name),) if name else store.all() or (store.get(name),)
-    found = [_print_one(store, record) for record in records]
-    return all(found) and is_ok
+        return _print_json(store, records, is_ok=is_ok)
+    healthy = [_print_one(store, record) for record in records]
+    return all(healthy) and is_ok
 
 
-def _print_json(store: Store, name: str) -> bool:
-    from testbed.cli.views import StatusView, data_of, deployment_view
+def _print_json(store: Store, records: Iterable[Record], *, is_ok: bool) -> bool:
+    from testbed.cli.views import DeploymentView, StatusView, data_of, deployment_view
 
-    records = (store.get(name),) if name else store.all()
-    views = tuple(deployment_view(record, _examine(store, record)) for record in records)
-    is_ok = all(view.ok for view in views)
-    view = StatusView(schema="testbed.status/1", ok=is_ok, deployments=views)
+    views: list[DeploymentView] = []
+    for record in records:
+        try:
+            views.append(deployment_view(record, _examine(store, record)))
+        except TestbedError as error:
+            tell_error(error.message, error.hint)
+            is_ok = False
+    is_ok = is_ok and all(view.ok for view in views)
+    view = StatusView(schema="testbed.status/1", ok=is_ok, deployments=tuple(views))
     sys.stdout.write(json.dumps(data_of(view), indent=2) + "\n")
     return is_ok
 

@@ -55,7 +55,7 @@ class DeploymentView:
 
 @dataclass(frozen=True, slots=True)
 class StatusView:
-    """`testbed status --format json`. `ok`: all deployments are healthy."""
+    """`testbed status --format json`. `ok`: all deployments can be shown, and are healthy."""
 
     schema: Literal["testbed.status/1"]
     ok: bool

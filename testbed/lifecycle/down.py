@@ -65,7 +65,8 @@ def stop_shared(store: Store, events: Events) -> None:
 
     Nothing happens while another process makes a deployment, wherever that is recorded.
     """
-    if store.all() or store.unusable():
+    found = store.look()
+    if found.records or found.unusable:
         return
     with hostlock.held_if_free(hostlock.IN_USE) as is_free:
         if is_free:

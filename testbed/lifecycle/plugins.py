@@ -25,6 +25,6 @@ def ensure_drivers(store: Store, record: Record) -> None:
 
     A daemon that starts restores every network it knows, and waits long for a driver that is gone.
     """
-    others = () if dockerd.connect() else store.all()
+    others = () if dockerd.connect() else store.look().removable
     for one in {record.id, *(other.id for other in others)}:
         ensure_driver(one, store.root)

@@ -63,18 +63,32 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """A deployment of which we know no more than that it is: `what` is wrong, what `mend`s it.
+    """A deployment of which we know no more than its id: `what` is wrong, what `mend`s it.
 
     `record` stands in for the one that cannot be read, as far as a removal needs one; of another
     version's we know too little even for that, and it is None.
     """
 
+    id: DeploymentId
     what: str
     mend: str
     record: Record | None = None
 
     def __str__(self) -> str:
         return f"{self.what}: {self.mend}"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one look at the records has found: the deployments, oldest first, and what is unusable."""
+
+    records: tuple[Record, ...]
+    unusable: tuple[Unusable, ...]
+
+    @property
+    def removable(self) -> tuple[Record, ...]:
+        """All that we can remove: every deployment but those of other versions."""
+        return (*self.records, *(one.record for one in self.unusable if one.record is not None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,37 +168,34 @@ class Store:
                 hint="point TESTBED_STATE at a folder of your own: chmod 700, chown to who runs it",
             )
 
-    def all(self) -> tuple[Record, ...]:
-        """Return every recorded deployment, oldest first.
+    def look(self) -> Found:
+        """Return every deployment there is, also those whose record cannot be used.
 
         Raises:
             PreflightError: when we may not look, or others may write there.
         """
         self.require_ours()
-        found = (record for record in self._look() if isinstance(record, Record))
-        return tuple(sorted(found, key=lambda record: record.created_s))
+        # A link would lead out of the folder: whatever it is, we have not made it.
+        ours = (
+            folder
+            for folder in self.root.glob("*")
+            if not folder.is_symlink() and not (folder / _RECORD).is_symlink()
+        )
+        found = [_read(folder) for folder in ours]
+        records = [one for one in found if isinstance(one, Record)]
+        unusable = [one for one in found if isinstance(one, Unusable)]
+        return Found(
+            tuple(sorted(records, key=lambda record: record.created_s)),
+            tuple(sorted(unusable, key=str)),
+        )
 
-    def unusable(self) -> tuple[Unusable, ...]:
-        """Return every deployment whose record is another version's, cut off, or not to be read.
+    def all(self) -> tuple[Record, ...]:
+        """Return every recorded deployment that can be used, oldest first.
 
         Raises:
-            PreflightError: as of `all`.
+            PreflightError: as of `look`.
         """
-        self.require_ours()
-        found = (record for record in self._look() if isinstance(record, Unusable))
-        return tuple(sorted(found, key=str))
-
-    def removable(self) -> tuple[Record, ...]:
-        """Return all that we can remove: every deployment but those of other versions."""
-        return (*self.all(), *(one.record for one in self.unusable() if one.record is not None))
-
-    def _look(self) -> Iterator[Record | Unusable]:
-        for folder in self.root.glob("*"):
-            # A link would lead out of the folder: whatever it is, we have not made it.
-            if not folder.is_symlink() and not (folder / _RECORD).is_symlink():
-                found = _read(folder)
-                if found is not None:
-                    yield found
+        return self.look().records
 
     def find(self, name: str) -> Record | None:
         """Return the deployment that `name` is the name or id of, or None."""
@@ -195,29 +206,15 @@ class Store:
 
         Raises:
             InputError: when there is none of that name, or several to choose from.
-            TestbedError: when there is none at all.
+            TestbedError: when there is none at all, or none that can be used.
         """
-        records = self.all()
-        if name:
-            found = _called(name, records)
-            if found is None:
-                self._require_usable(name)
-                names = [record.name for record in records]
-                listed = f"running deployments: {', '.join(names) or 'none'}"
-                raise InputError(
-                    [Problem(name, "no such deployment", did_you_mean(name, names) or listed)]
-                )
-            return found
-        if not records:
-            raise TestbedError("no deployment is up", hint="start one: testbed up")
-        if len(records) > 1:
-            raise several(records)
-        return records[0]
-
-    def _require_usable(self, name: str) -> None:
-        for one in self.unusable():
-            if one.record is not None and name == one.record.id:
-                raise TestbedError(one.what, hint=one.mend)
+        found = self.look()
+        if not name and len(found.records) > 1:
+            raise several(found.records)
+        chosen = _called(name, found.records) if name else next(iter(found.records), None)
+        if chosen is None:
+            raise _none(name, found)
+        return chosen
 
     def forget(self, deployment: DeploymentId) -> None:
         """Remove the record and files of a deployment, when nothing else of it is left.
@@ -286,6 +283,20 @@ def several(records: Sequence[Record]) -> InputError:
     return InputError([Problem("name", "several deployments are up", hint)])
 
 
+def _none(name: str, found: Found) -> TestbedError:
+    """Return what is wrong where there is no deployment called `name`, or none at all."""
+    meant = [one for one in found.unusable if name in {"", one.id}]
+    if len(meant) == 1:
+        return TestbedError(meant[0].what, hint=meant[0].mend)
+    if meant:
+        return TestbedError("no deployment can be used", hint="\n".join(map(str, meant)))
+    if not name:
+        return TestbedError("no deployment is up", hint="start one: testbed up")
+    names = [record.name for record in found.records]
+    listed = f"running deployments: {', '.join(names) or 'none'}"
+    return InputError([Problem(name, "no such deployment", did_you_mean(name, names) or listed)])
+
+
 def _called(name: str, records: Iterable[Record]) -> Record | None:
     return next((one for one in records if name in {one.name, one.id}), None)
 
@@ -301,7 +312,7 @@ def _read(folder: Path) -> Record | Unusable | None:
             return None
         if version != _FORMAT:
             what = f"{identity} in {folder.parent} is of another version (format {version})"
-            return Unusable(what, "remove it by that version's `testbed down`")
+            return Unusable(identity, what, "remove it by that version's `testbed down`")
         name, source, created_s = fields["name"], fields["source"], float(fields["created_s"])
         if isinstance(name, str) and isinstance(source, str):
             return Record(identity, name, source, created_s)
@@ -324,6 +335,5 @@ def _broken(folder: Path, why: str) -> Unusable | None:
     if not ((folder / _LOCK).is_file() and (folder / _TOPOLOGY).is_file()):
         return None
     record = Record(identity, identity, str(folder / _TOPOLOGY), folder.stat().st_ctime)
-    return Unusable(
-        f"{folder / _RECORD} {why}", f"remove the deployment: testbed down {identity}", record
-    )
+    what, mend = f"{folder / _RECORD} {why}", f"remove the deployment: testbed down {identity}"
+    return Unusable(identity, what, mend, record)

@@ -70,7 +70,7 @@ def bring_up(
     store.require_ours()
     preflight.require(store.root, cache_root())
     store.sweep()
-    for one in store.unusable():
+    for one in store.look().unusable:
         events.note("left alone", str(one))
     with hostlock.held(hostlock.IN_USE, shared=True, limit_s=_STOP_LIMIT_S):
         while True:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import TypeVar
 
@@ -39,8 +40,8 @@ def load_topology(path: FilePath, *, name: str = "") -> Topology:
     where = str(path).encode("utf-8", "backslashreplace").decode()
     try:
         text = _read(path)
-    except _UnreadableError as error:
-        raise _error([error.finding], where) from error
+    except _WrongError as error:
+        raise _error(error.findings, where) from error
     return parse_topology(text, where=where, name=name or path.stem)
 
 
@@ -50,23 +51,40 @@ def parse_topology(text: str, *, where: str, name: str) -> Topology:
     Raises:
         TopologyError: as `load_topology`.
     """
+    try:
+        return _parse(text, name)
+    except _WrongError as error:
+        raise _error(error.findings, where) from error
+
+
+class _WrongError(Exception):
+    def __init__(self, *findings: Finding) -> None:
+        super().__init__()
+        self.findings = findings
+
+
+@lru_cache(maxsize=4)
+def _parse(text: str, name: str) -> Topology:
+    """Return the topology described by `text`; what is wrong with it raises `_WrongError`.
+
+    Once for each text: a command meets a topology in its file and in the record, for several ends,
+    and one of ten thousand tenants takes seconds.
+    """
     root, findings = parse_document(text)
     if root is None:
-        raise _error(findings, where)
+        raise _WrongError(*findings)
     if not isinstance(root.value, dict):
         hint = "start with `tenants:`"
-        raise _error([*findings, Finding(root.position, "type", "must be a mapping", hint)], where)
+        raise _WrongError(*findings, Finding(root.position, "type", "must be a mapping", hint))
     reader = _Reader(findings)
     topology = reader.read(root, root.value, name)
     if reader.findings or topology is None:
-        raise _error(reader.findings, where)
+        raise _WrongError(*reader.findings)
     return topology
 
 
-class _UnreadableError(Exception):
-    def __init__(self, what: str, hint: str, position: Position = _START) -> None:
-        super().__init__(what)
-        self.finding = Finding(position, "file", what, hint)
+def _unreadable(what: str, hint: str, position: Position = _START) -> _WrongError:
+    return _WrongError(Finding(position, "file", what, hint))
 
 
 def _read(path: FilePath) -> str:
@@ -75,21 +93,21 @@ def _read(path: FilePath) -> str:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise _UnreadableError("it is no regular file", "give the path of a file")
+                raise _unreadable("it is no regular file", "give the path of a file")
             data = file.read(_LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)
         hint = "give the path of a topology file that you may read"
-        raise _UnreadableError(f"cannot read it: {reason}", hint) from error
+        raise _unreadable(f"cannot read it: {reason}", hint) from error
     if len(data) > _LARGEST_BYTES:
-        raise _UnreadableError("it is larger than 32 MiB", "move what tenants share to `defaults:`")
+        raise _unreadable("it is larger than 32 MiB", "move what tenants share to `defaults:`")
     try:
         return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = data[: error.start].decode()
         position = Position(before.count("\n") + 1, len(before) - before.rfind("\n"))
         byte = data[error.start]
-        raise _UnreadableError(
+        raise _unreadable(
             f"byte 0x{byte:02x} is not UTF-8", "save it as UTF-8", position
         ) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable
@@ -222,7 +223,12 @@ def test_record_of_another_version_is_told_and_left_alone(run: Run, tmp_path: Pa
     assert store.all() == ()
     code, _, error = run("status")
     assert code == 1
-    assert f"not shown: {record.id}" in error
+    told = f"{record.id} in {store.root} is of another version (format 2)"
+    mend = "remove it by that version's `testbed down`"
+    assert error == f"error: {told}\n    {mend}\n"
+    assert run("exec", "-n", record.id, "sut", "true") == (1, "", error)
+    code, _, error = run("status", "--format", "json")
+    assert (code, error) == (0, f"not shown: {told}: {mend}\n")
     code, _, error = run("down", "--all")
     assert code == 0
     assert "by that version's `testbed down`" in error
@@ -237,12 +243,12 @@ def test_deployment_whose_record_is_cut_off_is_told_and_removed(
     record = store.create("bare", TOPOLOGIES / "bare.yaml")
     path = store.folder(record.id) / "record.json"
     path.write_text("{")
-    for output in ("table", "json"):
-        code, _, error = run("status", "--format", output)
-        assert code == 1
-        assert f"not shown: {path} is cut off or damaged: remove" in error
-    code, _, error = run("events", record.id)
-    assert (code, error.splitlines()[0]) == (1, f"error: {path} is cut off or damaged")
+    told, mend = f"{path} is cut off or damaged", f"remove the deployment: testbed down {record.id}"
+    for verb in (["status"], ["logs", "sut"], ["events", record.id]):
+        assert run(*verb) == (1, "", f"error: {told}\n    {mend}\n")
+    code, shown, error = run("status", "--format", "json")
+    assert (code, error) == (1, f"not shown: {told}: {mend}\n")
+    assert json.loads(shown) == {"schema": "testbed.status/1", "ok": False, "deployments": []}
     removed: list[str] = []
     monkeypatch.setattr(down, "remove_deployment", lambda _, one, __: removed.append(one.id))
     monkeypatch.setattr(down, "stop_shared", lambda *_: None)
@@ -266,6 +272,21 @@ def test_event_that_is_cut_off_is_told_and_hides_no_other(
     assert code == 0
     assert [word in told for word in ("first", "last")] == [True, True]
     assert "an event that cannot be read\n" in error
+
+
+def test_deployments_that_cannot_be_shown_hide_no_other(run: Run, tmp_path: Path) -> None:
+    store = Store(tmp_path / "state")
+    cut, old, whole = (store.create(name, TOPOLOGIES / "bare.yaml") for name in ("a", "b", "c"))
+    (store.folder(cut.id) / "record.json").write_text("{")
+    code, shown, error = run("status")
+    assert code == 1
+    assert error.startswith(f"not shown: {store.folder(cut.id)}/record.json is cut off")
+    store.topology(old.id).write_text("tenants: {a: {colour: red}}\n")
+    for words in ([], ["--format", "json"]):
+        code, shown, error = run("status", *words)
+        assert code == 1
+        assert "error: the recorded topology of 'b' is damaged or another version's" in error
+        assert whole.id in shown
 
 
 def test_topology_of_another_version_says_how_it_is_removed(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def test_foreign_folders_are_no_deployments(store: Store, source: Path) -> None:
     broken = store.root / "zzzzzz"
     broken.mkdir()
     (broken / "record.json").write_text("{")
-    assert store.all() == store.removable() == (record,)
-    assert store.unusable() == ()
+    assert store.all() == store.look().removable == (record,)
+    assert store.look().unusable == ()
 
 
 def test_forgotten_deployment_leaves_nothing(store: Store, source: Path) -> None:
@@ -98,11 +98,11 @@ def test_record_that_is_damaged_is_told_with_what_removes_its_deployment(
     path = store.folder(record.id) / "record.json"
     path.write_bytes((text.replace("%s", record.id)).encode("latin-1"))
     assert store.all() == (whole,)
-    (told,) = store.unusable()
+    (told,) = store.look().unusable
     assert str(told) == (
         f"{path} is cut off or damaged: remove the deployment: testbed down {record.id}"
     )
-    assert [one.id for one in store.removable()] == [whole.id, record.id]
+    assert [one.id for one in store.look().removable] == [whole.id, record.id]
 
 
 def test_deployment_whose_record_is_lost_can_be_removed(store: Store, source: Path) -> None:
@@ -111,13 +111,13 @@ def test_deployment_whose_record_is_lost_can_be_removed(store: Store, source: Pa
     with pytest.raises(TestbedError, match="No such file") as caught:
         store.get(record.id)
     assert caught.value.hint == f"remove the deployment: testbed down {record.id}"
-    (stand_in,) = store.removable()
+    (stand_in,) = store.look().removable
     with store.locked(stand_in, Events()):
         store.forget(stand_in.id)
-    assert (store.unusable(), store.removable()) == ((), ())
+    assert (store.look().unusable, store.look().removable) == ((), ())
 
 
 def test_what_is_being_removed_is_not_told_as_damaged(store: Store, source: Path) -> None:
     record = store.create("small", source)
     store.folder(record.id).rename(store.root / f".gone-{record.id}")
-    assert store.unusable() == ()
+    assert store.look().unusable == ()

@@ -111,3 +111,14 @@ def test_twins_differ_in_passwords_alone() -> None:
     same = pollux.users
     assert castor.model_copy(update={"users": same}) == pollux
     assert list(castor.services.present()) == ["dns", "ldap", "ldap2", "kdc"]
+
+
+def test_recorded_copy_is_read_as_the_file_it_was_made_of(tmp_path: Path) -> None:
+    source, copy = tmp_path / "small.yaml", tmp_path / "topology.yaml"
+    for path in (source, copy):
+        path.write_text("tenants: {a: {}}\n")
+    topology = load_topology(source)
+    assert load_topology(copy, name="small") is topology  # not read again: it may be large
+    assert load_topology(copy).name == "topology"
+    source.write_text("tenants: {b: {}}\n")
+    assert list(load_topology(source).tenants) == ["b"]
