@@ -50,11 +50,12 @@ def held_if_free(path: Path) -> Iterator[bool]:
             _leave(path, handle)
 
 
-def tidy(folder: Path) -> None:
-    """Remove the lock files in `folder` that killed holders left behind."""
-    for path in folder.glob("*.lock"):
-        with held_if_free(path):
-            pass  # whoever leaves a lock last removes it
+def tidy(folder: Path, *names: str) -> None:
+    """Remove the lock files in `folder` that killed holders left behind: of these names, or all."""
+    for pattern in names or ("*.lock",):
+        for path in folder.glob(pattern):
+            with held_if_free(path):
+                pass  # whoever leaves a lock last removes it
 
 
 def _take(path: Path, *, shared: bool) -> int | None:

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from testbed.errors import ResourceError
@@ -80,9 +80,7 @@ def prune(family: Path, *, keep: int) -> None:
     A process that has files of a removed directory open keeps them; one that is being built or is
     about to be used is locked, and stays.
     """
-    if not family.is_dir():
-        return
-    directories = [path for path in family.iterdir() if path.is_dir()]
+    directories = _built_in(family)
     directories.sort(key=lambda path: path.stat().st_mtime, reverse=True)
     complete = [path for path in directories if not path.name.endswith(_PARTIAL)]
     partial = [path for path in directories if path.name.endswith(_PARTIAL)]
@@ -92,6 +90,28 @@ def prune(family: Path, *, keep: int) -> None:
                 shutil.rmtree(path)
         except ResourceError:
             continue  # in use: the next pruning may find it free
+
+
+def clear(family: Path) -> None:
+    """Remove all that was built in `family`, with its locks; the folder too if nothing else is in it."""
+    for path in _built_in(family):
+        shutil.rmtree(path)
+    for lock in family.glob(".*.lock"):
+        lock.unlink(missing_ok=True)
+    with suppress(OSError):
+        family.rmdir()
+
+
+def _built_in(family: Path) -> list[Path]:
+    """Return the directories that `obtain` has made there, whole or not: others may be anybody's."""
+    found = family.iterdir() if family.is_dir() else ()
+    return [
+        path
+        for path in found
+        if path.is_dir()
+        and not path.is_symlink()
+        and ((path / BUILD_ID).is_file() or path.name.endswith(_PARTIAL))
+    ]
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def deployment_for(
     if record is not None:
         return open_deployment(store, record)
     # One process of the run looks; the others wait and take its word.
-    with hostlock.held(store.root / f".session-{name}.lock", limit_s=_LIMIT_S):
+    with hostlock.held(store.session_lock(name), limit_s=_LIMIT_S):
         return _verified(store, topology, name, run, events)
 
 

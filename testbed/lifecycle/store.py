@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -23,13 +24,20 @@ from testbed.deadline import Deadline, wait_for
 from testbed.drivers import hostlock, process
 from testbed.errors import InputError, PreflightError, Problem, TestbedError, did_you_mean
 from testbed.events import Events
-from testbed.plan.identity import ID_ALPHABET, ID_LENGTH, DeploymentId, parse_deployment_id
+from testbed.plan.identity import (
+    ID_ALPHABET,
+    ID_LENGTH,
+    ID_PATTERN,
+    DeploymentId,
+    parse_deployment_id,
+)
 
 DEFAULT_STATE = Path("/var/lib/testbed")
 DEFAULT_CACHE = Path("/var/cache/testbed")
 
 _RECORD, _TOPOLOGY, _LOCK = "record.json", "topology.yaml", "lock"
-_NEW, _GONE, _NAMING = ".new", ".gone", ".naming.lock"
+_NEW, _GONE = ".new", ".gone"
+_NAMING, _SESSION = ".naming.lock", ".session-{}.lock"
 _FORMAT = 1
 
 
@@ -110,6 +118,10 @@ class Store:
         """Keep others from recording a deployment: between the look for a name and its record."""
         with hostlock.held(self.root / _NAMING):
             yield
+
+    def session_lock(self, name: str) -> Path:
+        """Return the lock of whoever looks, for all of a test run, whether `name` is whole."""
+        return self.root / _SESSION.format(name)
 
     def create(
         self, name: str, source: Path, marks: Mapping[str, str] = MappingProxyType({})
@@ -229,14 +241,18 @@ class Store:
         shutil.rmtree(gone, ignore_errors=True)  # a sweep may be at it too, or come for the rest
 
     def sweep(self) -> None:
-        """Remove half-written records and half-removed folders that a kill left behind."""
-        for path in self.root.glob(f"{_NEW}-*-*-*"):
-            pid, started = path.name.split("-")[-2:]
-            if not started.isdigit() or process.started_at(int(pid)) != int(started):
-                shutil.rmtree(path, ignore_errors=True)
-        hostlock.tidy(self.root)
+        """Remove half-written records and half-removed folders that a kill left behind.
+
+        Only what is called as we call it: the folder may be somebody's home.
+        """
+        hostlock.tidy(self.root, _NAMING, _SESSION.format("*"))
         for path in self.root.glob(f"{_GONE}-*"):
-            shutil.rmtree(path, ignore_errors=True)
+            if re.fullmatch(rf"{_GONE}-{ID_PATTERN}", path.name):
+                shutil.rmtree(path, ignore_errors=True)
+        for path in self.root.glob(f"{_NEW}-*"):
+            made = re.fullmatch(rf"{_NEW}-{ID_PATTERN}-(\d+)-(\d+)", path.name)
+            if made and process.started_at(int(made[1])) != int(made[2]):
+                shutil.rmtree(path, ignore_errors=True)
 
     def close(self) -> None:
         """Remove the folder of records if it is the default one, which we made, and empty."""

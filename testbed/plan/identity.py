@@ -12,6 +12,7 @@ DeploymentId = NewType("DeploymentId", str)
 
 ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 ID_LENGTH = 6
+ID_PATTERN = f"[{ID_ALPHABET}]{{{ID_LENGTH}}}"
 
 
 def parse_deployment_id(text: str) -> DeploymentId:
@@ -23,6 +24,6 @@ def parse_deployment_id(text: str) -> DeploymentId:
     Raises:
         ValueError: when it is none.
     """
-    if not re.fullmatch(rf"[{ID_ALPHABET}]{{{ID_LENGTH}}}", text):
+    if not re.fullmatch(ID_PATTERN, text):
         raise ValueError(f"{text!a} is no deployment id: {ID_LENGTH} characters of a-z and 2-7")
     return DeploymentId(text)

@@ -95,6 +95,20 @@ def test_pruning_keeps_what_was_asked_for_last(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"new", "newer"}
 
 
+def test_what_was_not_built_there_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "holidays").mkdir()
+    store.obtain(tmp_path / "elsewhere" / "key", write, limit_s=1)
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "key")
+    store.obtain(tmp_path / "key", write, limit_s=1)
+    store.prune(tmp_path, keep=0)
+    assert not (tmp_path / "key").exists()
+    store.obtain(tmp_path / "key", write, limit_s=1)
+    store.clear(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"holidays", "elsewhere", "link"}
+    store.clear(tmp_path / "elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_pruning_spares_what_is_being_built(tmp_path: Path) -> None:
     held, done = SPAWN.Event(), SPAWN.Event()
     (tmp_path / "key.partial").mkdir()

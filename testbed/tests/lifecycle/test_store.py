@@ -81,6 +81,16 @@ def test_half_written_record_of_a_killed_process_is_swept(store: Store, source: 
     assert store.all() == (record,)
 
 
+def test_sweep_touches_nothing_that_is_called_otherwise(store: Store) -> None:
+    store.root.mkdir(mode=0o700)
+    foreign = (".new-kernels-6-12", ".new-abcdef-x-1", ".gone-fishing", ".gone-", "poetry.lock")
+    for name in (*foreign, ".naming.lock", ".session-small.lock", ".gone-abcdef"):
+        path = store.root / name
+        path.touch() if name.endswith("lock") else path.mkdir()
+    store.sweep()
+    assert {path.name for path in store.root.iterdir()} == set(foreign)
+
+
 def test_lock_of_a_removed_deployment_is_refused(store: Store, source: Path) -> None:
     record = store.create("small", source)
     store.forget(record.id)
