@@ -22,14 +22,11 @@ _STDOUT = "-"
 
 
 def draw(name: str, topology: Path | None, output: str, drawing: Drawing | None) -> None:
-    """Draw the deployment called `name`, or `topology`, to the file `output`.
+    """Draw `topology`, or else the deployment called `name`, to the file `output`.
 
     Raises:
-        InputError: when both are named, or the file cannot be written.
+        InputError: when the file cannot be written.
     """
-    if name and topology is not None:
-        what = "a deployment and a topology are named"
-        raise InputError([Problem(name, what, "name one of them")])
     if topology is not None:
         plan = build_plan(load_topology(topology), parse_deployment_id(_EXAMPLE_ID))
     else:

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
-from testbed.drivers import ending, namespace, process
+from testbed.drivers import ending, glance, namespace, process
 from testbed.errors import InputError, Problem, TestbedError, did_you_mean
-from testbed.lifecycle.deployment import open_deployment
+from testbed.lifecycle.deployment import Deployment, open_deployment
 from testbed.lifecycle.store import Store, state_root
-from testbed.plan.resources import Plan, Role, TenantPlan
+from testbed.plan.resources import Plan, Role, TenantPlan, VmPlan
 
 _CONSOLE_LOG, _DAEMON_LOG = "console.log", "/var/log/tenantd.log"
 
@@ -35,6 +35,7 @@ def show_log(name: str, target: str, tail: int) -> None:
         lines = path.read_text(errors="replace").splitlines(keepends=True)
         sys.stdout.write("".join(lines[-tail:]))
     elif target == "daemon":
+        _require_sut(deployment)
         answer = deployment.sut().channel.run(["tail", "-n", str(tail), _DAEMON_LOG])
         sys.stdout.write(answer.stdout)
     elif ":" not in target and target not in {t.name for t in deployment.plan.tenants}:
@@ -42,7 +43,8 @@ def show_log(name: str, target: str, tail: int) -> None:
         hint = did_you_mean(target, known) or "one of: TENANT:ROLE, sut, daemon, ipam, dockerd"
         raise InputError([Problem(target, "there is no such log", hint)])
     else:
-        _replace(["docker", "logs", "--tail", str(tail), _container(deployment.plan, target)])
+        container = _container(deployment, target, is_to_run=False)
+        _replace(["docker", "logs", "--tail", str(tail), container])
 
 
 def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
@@ -57,6 +59,7 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
     mark = "" if is_terminal or not command else ending.new_mark()
     tenant_name, _, part = target.partition(":")
     if target == "sut":
+        _require_sut(deployment)
         ssh = ["ssh", "-F", str(deployment.sut().ssh_config)]
         whole = [*(["env", mark] if mark else []), *command]
         argv = [
@@ -69,10 +72,12 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
     elif part == "router":
         tenant = tenant_called(deployment.plan, tenant_name)
         space = namespace.RUN_NETNS / tenant.router.netns
+        if not space.exists():
+            raise _absent(deployment, target, "its namespace is missing")
         own_shell = os.environ.get("SHELL", "sh")
         _replace(["nsenter", f"--net={space}", "--", *(command or [own_shell])])
     else:
-        container = _container(deployment.plan, target)
+        container = _container(deployment, target)
         flags = ["-it"] if is_terminal else ["-i", *(["-e", mark] if mark else [])]
         argv = ["docker", "exec", *flags, container, *(command or ["bash"])]
         end = partial(ending.end_here, mark)
@@ -95,7 +100,19 @@ def _replace(argv: list[str]) -> NoReturn:
         raise TestbedError(f"cannot run {argv[0]!r}: {error.strerror}") from error
 
 
-def _container(plan: Plan, target: str) -> str:
+def _require_sut(deployment: Deployment) -> None:
+    """Refuse to ask a VM that is not there: ssh would wait, and tell of a port."""
+    if isinstance(deployment.plan.sut.machine, VmPlan) and not deployment.sut().is_running():
+        raise _absent(deployment, "the SUT", "no QEMU is there")
+
+
+def _absent(deployment: Deployment, what: str, why: str) -> TestbedError:
+    hint = f"what repairs it: testbed status {deployment.record.name}"
+    return TestbedError(f"{what} does not run: {why}", hint=hint)
+
+
+def _container(deployment: Deployment, target: str, *, is_to_run: bool = True) -> str:
+    plan = deployment.plan
     tenant_name, _, role = target.partition(":")
     if tenant_name == "sut":
         raise InputError([Problem(target, "the SUT has no parts", "say: sut")])
@@ -107,7 +124,15 @@ def _container(plan: Plan, target: str) -> str:
         what = f"no such part of {tenant_name!r}" if role else "a part of the tenant is wanted"
         hint = f"{did_you_mean(role, parts)}\n{listed}".strip()
         raise InputError([Problem(target, what, hint)])
-    return tenant.container(Role(role)).name
+    name = tenant.container(Role(role)).name
+    state = glance.state_of(name)
+    if state == glance.MISSING and plan.starts_on_lease:
+        hint = "to have all at once: `services_start: up` in the topology"
+        message = f"{target} does not run: it starts when a scenario leases its tenant"
+        raise TestbedError(message, hint=hint)
+    if state == glance.MISSING or (is_to_run and state not in {"running", ""}):
+        raise _absent(deployment, target, f"its container is {state}")
+    return name
 
 
 def tenant_called(plan: Plan, name: str) -> TenantPlan:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ def main() -> NoReturn:
     # Before the imports that take most of a short command's time: nothing is begun yet.
     signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
     _open_closed_streams()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # else it is a test's
+            stream.reconfigure(errors="replace")  # marks like ✔ are no error where there are none
     gc.set_threshold(_GARBAGE_AT)
     # No plugin of pydantic's is ours; the search for some reads all that is installed, for 40 ms.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

@@ -83,3 +83,9 @@ FormatOption = Annotated[Format, typer.Option("--format", "-f", help="For people
 ProgressOption = Annotated[
     Progress, typer.Option("--progress", help="How steps are shown while the command works.")
 ]
+
+
+def is_given(context: typer.Context, parameter: str) -> bool:
+    """Whether it stands on the command line itself: an environment variable is no contradiction."""
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"

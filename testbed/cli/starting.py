@@ -6,6 +6,8 @@ What is brought up is said, and the topology read, before anything heavy is impo
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,10 +109,19 @@ def _print_json(ready: Ready) -> None:
     sys.stdout.write(json.dumps(data_of(view), indent=2) + "\n")
 
 
+def _to_be_found() -> tuple[tuple[str, str], ...]:
+    """Return what makes the shell find `testbed`, unless it does."""
+    if shutil.which("testbed"):
+        return ()
+    folder = shlex.quote(str(Path(sys.executable).parent))
+    return ((f'PATH={folder}:"$PATH"', "so that the shell finds `testbed`"),)
+
+
 def _print_next(out: Console, status: Status) -> None:
     first = next((t for t in status.tenants if not t.idle), status.tenants[0])
     out.print("\nNext, for example:")
     for command, meaning in (
+        *_to_be_found(),
         ("testbed status", "how everything is"),
         (f"testbed exec {first.name}:client -- ping -c1 {first.server_addresses[0]}", "a packet"),
         ("testbed exec sut -- fibctl show", "the FIBs"),

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from testbed.cli.telling import console, say, tell, tell_error
+from testbed.cli.telling import console, printable, say, tell, tell_error
 from testbed.errors import TestbedError
 from testbed.lifecycle.store import Record, Store, state_root
 
@@ -64,8 +64,7 @@ def _print_json(store: Store, records: Iterable[Record], *, is_ok: bool) -> bool
 
 def _print_one(store: Store, record: Record) -> bool:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.created_s))
-    source = record.source if record.source.isprintable() else repr(record.source)
-    say(f"deployment {record} of {source}, since {since}")
+    say(f"deployment {record} of {printable(record.source)}, since {since}")
     try:
         state = _examine(store, record)
     except TestbedError as error:

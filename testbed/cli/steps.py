@@ -18,7 +18,7 @@ from rich.table import Table
 
 from testbed.cli.options import Progress
 from testbed.cli.pace import Pace
-from testbed.cli.telling import steps
+from testbed.cli.telling import printable, steps
 from testbed.events import Event, Events, Phase
 from testbed.lifecycle.history import fields_of
 from testbed.lifecycle.store import cache_root
@@ -62,7 +62,7 @@ def _print_line(console: Console, event: Event) -> None:
 
 def _line(event: Event) -> str:
     subject = f"{event.step}: {event.tenant}" if event.tenant else event.step
-    detail = escape(event.detail)
+    detail = escape(printable(event.detail))
     match event.phase:
         case Phase.END:
             return f"[green]✔[/green] {subject} [dim]{event.elapsed_s:.1f} s[/dim]"

@@ -17,6 +17,18 @@ _RED, _PLAIN, _SHOW_CURSOR = "\033[1;31m", "\033[0m", "\033[?25h"
 _WIDTH_OF_PIPES = 160
 
 
+def printable(text: str) -> str:
+    r"""Return `text` with what a terminal would obey, or cannot show, as it is written in Python.
+
+    >>> printable("a\x1b[2Jb\nc")
+    'a\\x1b[2Jb\nc'
+    """
+    return "".join(
+        each if each.isprintable() or each == "\n" else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
 def tell_error(message: str, hint: str = "") -> None:
     """Print one error, and below it what to do."""
     sys.stderr.write(_error(message, hint))
@@ -24,7 +36,7 @@ def tell_error(message: str, hint: str = "") -> None:
 
 def tell(line: str) -> None:
     """Print one line beside the data: on stderr."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{printable(line)}\n")
 
 
 def say(line: str) -> None:
@@ -48,8 +60,8 @@ def tell_interrupted(message: str, hint: str) -> None:
 
 def _error(message: str, hint: str) -> str:
     lead = f"{_RED}error:{_PLAIN}" if _has_colours() else "error:"
-    below = "".join(f"    {line.strip()}\n" for line in hint.splitlines())
-    return f"{lead} {message}\n{below}"
+    below = "".join(f"    {line.strip()}\n" for line in printable(hint).splitlines())
+    return f"{lead} {printable(message)}\n{below}"
 
 
 def console() -> Console:

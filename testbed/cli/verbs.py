@@ -26,6 +26,7 @@ from testbed.cli.options import (
     ProgressOption,
     TargetArgument,
     TopologyArgument,
+    is_given,
 )
 from testbed.errors import ExitCode
 
@@ -77,6 +78,7 @@ def up(
 
 @_verb()
 def down(
+    context: typer.Context,
     name: NameArgument = "",
     everything: Annotated[bool, typer.Option("--all", help="All deployments.")] = False,
     progress: ProgressOption = Progress.AUTO,
@@ -88,6 +90,8 @@ def down(
     from testbed.cli.removing import take_down
     from testbed.cli.steps import shown_events
 
+    if everything and is_given(context, "name"):
+        raise typer.BadParameter(f"{name!r} and --all are named: name one of them")
     with shown_events(progress) as events:
         take_down(events, name=name, everything=everything)
 
@@ -219,6 +223,7 @@ def capture(
 
 @_verb()
 def graph(
+    context: typer.Context,
     name: NameArgument = "",
     topology: Annotated[
         Path | None, typer.Option("--topology", "-t", help="Draw this file instead.")
@@ -236,6 +241,8 @@ def graph(
     """
     from testbed.cli.graph import draw
 
+    if topology is not None and is_given(context, "name"):
+        raise typer.BadParameter(f"{name!r} and --topology are named: name one of them")
     draw(name, topology, output, drawing)
 
 

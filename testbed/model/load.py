@@ -37,7 +37,7 @@ def load_topology(path: FilePath, *, name: str = "") -> Topology:
     Raises:
         TopologyError: with every problem in the order of the file; nothing else, whatever is there.
     """
-    where = str(path).encode("utf-8", "backslashreplace").decode()
+    where = str(path).encode("utf-8", "backslashreplace").decode().replace("\n", "\\n")
     try:
         text = _read(path)
     except _WrongError as error:

@@ -109,4 +109,6 @@ set_up_python() {
 
 if [ ! -e "$stamp.packages" ]; then set_up_packages; fi
 set_up_python
-say "ready"
+if command -v testbed >/dev/null; then say "ready"; else
+    say "ready; so that your shell finds \`testbed\`: PATH=\"$venv/bin:\$PATH\""
+fi

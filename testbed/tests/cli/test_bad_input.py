@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from testbed.cli import removing
+from testbed.drivers import process
 from testbed.errors import ExitCode, InputError, TestbedError
-from testbed.events import Events
+from testbed.events import Event, Events
 from testbed.lifecycle import down, history
 from testbed.lifecycle.deployment import open_deployment
 from testbed.lifecycle.store import Store
@@ -185,6 +188,7 @@ def test_bundle_that_is_none(run: Run, tmp_path: Path, make: Callable[[Path], ob
         ["exec", "sut"],
         ["exec", "sut", "-n"],
         ["down", "a", "b"],
+        ["down", "a", "--all"],
         ["clean", "--cache", "now"],
         ["events", "--tail", "-3"],
     ],
@@ -194,6 +198,31 @@ def test_wrong_use_is_told(run: Run, arguments: list[str]) -> None:
     assert (code, output) == (2, "")
     assert error.startswith("error: ")
     assert "Traceback" not in error
+
+
+def test_deployment_named_by_the_environment_contradicts_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTBED_DEPLOYMENT", "other")
+    topology = str(TOPOLOGIES / "bare.yaml")
+    assert run("graph", "--topology", topology)[1].startswith("SUT eth0")
+    assert run("down", "--all")[0] == 0
+
+
+@pytest.mark.parametrize("verb", ["status", "up", "exec -n"])
+def test_no_name_commands_the_terminal(run: Run, verb: str) -> None:
+    code, _, error = run(*verb.split(), "\x1b[2J\na", *(["sut", "id"] if "-n" in verb else []))
+    assert code == 2
+    assert "\x1b" not in error
+    assert r"\x1b[2J" in error
+
+
+@pytest.mark.parametrize("verb", ["graph", "plan"])
+def test_marks_that_a_terminal_has_not_are_no_error(verb: str) -> None:
+    arguments = ["--topology"] if verb == "graph" else []
+    argv = [sys.executable, "-m", "testbed.cli.main", verb, *arguments, TOPOLOGIES / "bare.yaml"]
+    done = process.run([str(word) for word in argv], env={"PYTHONIOENCODING": "ascii"})
+    assert (done.stderr, "solo" in done.stdout) == ("", True)
 
 
 @pytest.mark.parametrize("name", ["a b", "$(id)", "../x", "ümlaut", "Upper", "a" * 33, "-x", "x-"])
@@ -330,6 +359,20 @@ def test_folder_that_cannot_be_made_is_told_before_anything_is(
     assert code == 3
     assert f"folder {tmp_path}/x/y: {tmp_path}/x is no folder" in error
     assert f"point {variable} at a folder" in error
+
+
+def test_cleaning_leaves_what_else_is_in_the_folder_of_the_cache(tmp_path: Path) -> None:
+    told: list[Event] = []
+    for name in ("image/0123/build-id", "image/holidays.jpg", "private-hosts/0/images", "thesis"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    removing._empty(tmp_path, Events([told.append]))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["holidays.jpg", "image", "thesis"]
+    assert [event.detail for event in told] == [f"what else is in {tmp_path}: image, thesis"]
+    for name in ("image/holidays.jpg", "thesis"):
+        (tmp_path / name).unlink()
+    removing._empty(tmp_path, Events())
+    assert not tmp_path.exists()
 
 
 def test_no_verb_is_answered_by_the_help(run: Run) -> None:
