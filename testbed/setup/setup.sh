@@ -83,7 +83,7 @@ find_python() {
 }
 
 set_up_python() {
-    lock_hash=$(cat "$root/requirements.lock" "$root/pyproject.toml" | sha256sum | cut -d' ' -f1)
+    lock_hash=$(cat "$root/requirements.lock" "$root/pyproject.toml" "$here/setup.sh" | sha256sum | cut -d' ' -f1)
     if [ "$(cat "$stamp" 2>/dev/null)" = "$lock_hash" ] && [ -x "$venv/bin/testbed" ]; then
         return
     fi
@@ -103,6 +103,9 @@ set_up_python() {
         die "the Python environment could not be made (whole output: $log)" \
             "check that the package index can be reached, then run this again"
     fi
+    # Else each command compiles what it imports, where PYTHONDONTWRITEBYTECODE is set or a user may
+    # not write here: a short one would take twice as long. What cannot be compiled is nobody's loss.
+    "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" "$root/testbed" >"$log" 2>&1 || :
     rm -f "$log" "$log.uv"
     printf '%s\n' "$lock_hash" >"$stamp"
 }
