@@ -47,6 +47,7 @@ FAULTS = (
     Fault("tenant link deleted", "ip link delete tb${ID}t00001", "link or router"),
     Fault("tap deleted", "ip link delete tb${ID}tap", "link or router", keeps_vm=False),
     Fault("dockerd killed", "pkill -KILL -x dockerd", "dockerd"),
+    Fault("dockerd stopped", "pkill -STOP -x dockerd", "dockerd"),
     Fault("dockerd and IPAM killed", "pkill -KILL -x dockerd; kill -KILL $IPAM || :", "dockerd"),
     Fault("dockerd and containerd killed", "pkill -KILL -x 'dockerd|containerd'", "dockerd"),
 )

@@ -2,6 +2,7 @@
 
 Four kills, drawn by --seed, in every run. TESTBED_KILLS=40 draws as many; TESTBED_KILLS=all kills at
 every step there is, by each signal: a test for each command and signal, an hour and a half in all.
+TESTBED_KILLS_FROM=13 begins at step 13, to go on with a series or to have one step again.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from scenarios.resilience.host import (
 from testbed.api import Command, PrivateHost, private_host
 
 KILLS = os.environ.get("TESTBED_KILLS", "4")
+FIRST = int(os.environ.get("TESTBED_KILLS_FROM", "0"))
 # More than any command tells; a kill beyond its last event does not come.
 MOST_EVENTS = 40
 USUAL_EVENTS = {"up": 24, "up again": 20, "down": 14}
@@ -67,7 +69,7 @@ def drawn(count: int, seed: int) -> Iterator[Blow]:
 def every(command: str, signal: Signals, _seed: int) -> Iterator[Blow]:
     """Yield a kill at each event of a command, and beyond the last; Ctrl-C is for the whole group."""
     group = signal is SIGINT
-    return (Blow(command, event, 0.0, signal, group) for event in range(MOST_EVENTS))
+    return (Blow(command, event, 0.0, signal, group) for event in range(FIRST, MOST_EVENTS))
 
 
 def series() -> dict[str, Callable[[int], Iterator[Blow]]]:

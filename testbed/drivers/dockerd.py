@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import docker
@@ -18,7 +19,7 @@ from requests import RequestException
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import hostlock, process, traces
-from testbed.errors import PreflightError, ResourceError
+from testbed.errors import PreflightError, ResourceError, WaitTimeoutError
 from testbed.events import Events
 
 OWNER = "shared/dockerd"
@@ -159,10 +160,17 @@ def _start(log: Path) -> docker.DockerClient:
     if _SYSTEMD.is_dir():
         process.run(["systemctl", "start", "docker"])
     else:
+        for stopped in _running():
+            with suppress(ProcessLookupError):
+                os.kill(stopped, signal.SIGCONT)  # of no effect on one that runs
         pid = _starting() or _spawn(log)
-    return wait_for(
-        lambda: _answering(pid, log), Deadline.after(_START_LIMIT_S), what="dockerd answers"
-    )
+    try:
+        return wait_for(
+            lambda: _answering(pid, log), Deadline.after(_START_LIMIT_S), what="dockerd answers"
+        )
+    except WaitTimeoutError as error:
+        error.hint = "end it, or restart it as your system does; then run this again"
+        raise
 
 
 def _starting() -> int:
