@@ -128,10 +128,8 @@ def _report_one(error: BaseException) -> ExitCode:
 def _words(error: OSError) -> str:
     """Say which file it is about, and what the kernel said."""
     what = error.strerror or str(error)
-    if (
-        error.errno == errno.ENOSPC and not error.filename
-    ):  # the kernel names files to be opened only
-        return f"cannot write the output: {what}"
+    if error.errno == errno.ENOSPC and not error.filename:
+        return f"cannot write: {what}"  # files are named when they are opened, not written to
     return f"{error.filename}: {what}" if error.filename else what
 
 

@@ -43,12 +43,12 @@ _FORMAT = 1
 
 def state_root() -> Path:
     """Return where deployments are recorded: $TESTBED_STATE, or /var/lib/testbed."""
-    return Path(os.environ.get("TESTBED_STATE") or DEFAULT_STATE)
+    return Path(os.environ.get("TESTBED_STATE") or DEFAULT_STATE).absolute()  # QEMU runs elsewhere
 
 
 def cache_root() -> Path:
     """Return where built images are kept: $TESTBED_CACHE, or /var/cache/testbed."""
-    return Path(os.environ.get("TESTBED_CACHE") or DEFAULT_CACHE)
+    return Path(os.environ.get("TESTBED_CACHE") or DEFAULT_CACHE).absolute()
 
 
 class RemovedError(TestbedError):

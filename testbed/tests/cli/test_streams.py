@@ -54,7 +54,7 @@ def test_full_disk_is_told(tmp_path: Path, verb: str) -> None:
     Store(tmp_path).create("proposal", ROOT / "topologies/proposal.yaml")
     done = run(tmp_path, f"testbed {verb} >/dev/full")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[0] == "error: cannot write the output: No space left on device"
+    assert done.stderr.splitlines()[0] == "error: cannot write: No space left on device"
     assert len(done.stderr.splitlines()) == 2
 
 

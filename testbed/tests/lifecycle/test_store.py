@@ -6,7 +6,7 @@ import pytest
 
 from testbed.errors import TestbedError
 from testbed.events import Events
-from testbed.lifecycle.store import Store
+from testbed.lifecycle.store import Store, cache_root, state_root
 
 
 @pytest.fixture
@@ -131,3 +131,12 @@ def test_what_is_being_removed_is_not_told_as_damaged(store: Store, source: Path
     record = store.create("small", source)
     store.folder(record.id).rename(store.root / f".gone-{record.id}")
     assert store.look().unusable == ()
+
+
+def test_folders_may_be_named_from_where_we_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for variable, root in (("TESTBED_STATE", state_root), ("TESTBED_CACHE", cache_root)):
+        monkeypatch.setenv(variable, "here")
+        assert root() == tmp_path / "here"
