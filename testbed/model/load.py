@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path as FilePath
 from typing import TypeVar
@@ -97,7 +98,9 @@ def _read(path: FilePath) -> str:
             data = file.read(_LARGEST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else str(error)
+        is_missing = isinstance(error, FileNotFoundError)
         hint = "give the path of a topology file that you may read"
+        hint = (is_missing and _meant(path)) or hint
         raise _unreadable(f"cannot read it: {reason}", hint) from error
     if len(data) > _LARGEST_BYTES:
         raise _unreadable("it is larger than 32 MiB", "move what tenants share to `defaults:`")
@@ -110,6 +113,14 @@ def _read(path: FilePath) -> str:
         raise _unreadable(
             f"byte 0x{byte:02x} is not UTF-8", "save it as UTF-8", position
         ) from error
+
+
+def _meant(path: FilePath) -> str:
+    """Return what may have been meant by the path of no file: one beside it, or in topologies/."""
+    folders = (path.parent, path.parent / "topologies")
+    known = {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    close = get_close_matches(path.stem, known, n=1)
+    return f"did you mean {str(known[close[0]])!r}?" if close else ""
 
 
 def _error(findings: Iterable[Finding], where: str) -> TopologyError:

@@ -47,6 +47,7 @@ def test_help_tells_exit_codes(run: Run) -> None:
         (["exec"], "Missing argument 'TARGET'"),
         (["status", "--format", "xml"], "'xml' is not one of"),
         (["plan", "no/such.yaml"], "no/such.yaml:1:1: cannot read it"),
+        (["plan", "topologies/propsal.yml"], "topologies/propsal.yml:1:1: cannot read it"),
     ],
 )
 def test_bad_input_is_one_line_and_what_to_do(run: Run, arguments: list[str], words: str) -> None:
@@ -65,6 +66,16 @@ def test_all_errors_of_a_topology_at_once(run: Run, tmp_path: Path) -> None:
     assert code == 2
     assert f"{topology}:2:7: unknown key 'clint'" in error
     assert f"{topology}:3:3: 'B' is no name" in error
+
+
+@pytest.mark.parametrize("slip", ["twin", "twins", "topologies/twin.yaml", "topologies/Twins.yml"])
+def test_slip_in_the_name_of_a_topology_is_understood(
+    run: Run, monkeypatch: pytest.MonkeyPatch, slip: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    code, _, error = run("plan", slip)
+    assert code == 2
+    assert error.endswith("    did you mean 'topologies/twins.yaml'?\n")
 
 
 @pytest.mark.parametrize("verb", ["status", "exec sut -- true", "shell", "logs sut"])
