@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from testbed.cli.telling import console, printable, say, tell, tell_error
 from testbed.errors import TestbedError
-from testbed.lifecycle.store import Record, Store, state_root
+from testbed.lifecycle.store import Found, Record, Store, state_root
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,15 +34,13 @@ def print_status(name: str, *, as_json: bool) -> bool:
     store = Store(state_root())
     found = store.look()
     if name or not (found.records or as_json):
-        records, unusable = (store.get(name),), ()
-    else:
-        records, unusable = found.records, found.unusable
-    for one in unusable:
+        found = Found((store.get(name),), ())
+    for one in found.unusable:
         tell(f"not shown: {one}")
-    is_ok = all(one.record is None for one in unusable)  # another version's may be well
+    is_ok = all(one.record is None for one in found.unusable)  # another version's may be well
     if as_json:
-        return _print_json(store, records, is_ok=is_ok)
-    healthy = [_print_one(store, record) for record in records]
+        return _print_json(store, found.records, is_ok=is_ok)
+    healthy = [_print_one(store, record) for record in found.records]
     return all(healthy) and is_ok
 
 
