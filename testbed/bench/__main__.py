@@ -17,13 +17,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed.bench import footprint, inside, peers, report, suite, wiring
+from testbed.bench import footprint, inside, peers, report, suite, whole, wiring
 from testbed.bench.scope import FULL, LONG, QUICK, Scope
 from testbed.errors import TestbedError
 from testbed.events import Event, Events, Phase
 
 DOCS = Path(__file__).parents[2] / "docs" / "bench"
-PARTS = ("wiring", "peers", "starts", "footprint", "operations", "designs", "scaling", "suite")
+PARTS = (
+    "wiring",
+    "whole",
+    "peers",
+    "starts",
+    "footprint",
+    "operations",
+    "designs",
+    "scaling",
+    "suite",
+)
 _INSIDE = frozenset({"starts", "footprint", "operations", "designs", "scaling"})
 
 
@@ -53,6 +63,9 @@ def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[lis
     for count, rounds in scope.wiring if "wiring" in parts else ():
         with events.step(f"wire {count} tenants, {rounds} times, and the same by ip"):
             yield list(wiring.measure(count, rounds))
+    for name, rounds in scope.wholes if "whole" in parts else ():
+        with events.step(f"bring {name} up and down, {rounds} times"):
+            yield [whole.measure(name, number, events) for number in range(rounds)]
     if "peers" in parts:
         with events.step(f"{scope.peers} networks by Mininet and munet"):
             yield list(peers.measure(scope.peers))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from testbed.bench import peers, results
+from testbed.bench import peers, results, targets
 from testbed.bench.results import Sum
 from testbed.lifecycle import capacity
 from testbed.plan.resources import Role
@@ -33,6 +33,12 @@ def page(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> str:
         "extensions, taken round by round between variants that were measured in turn, each in a VM just",
         "restored. Server, clients and load share one CPU of it, so rates speak of work, not of waiting;",
         "absolute figures are those of an emulated machine where there is no KVM.",
+        "",
+        "## What was asked, and what was measured",
+        "",
+        "The median decides.",
+        "",
+        *targets.rows(measured),
         "",
         "## Designs",
         "",
@@ -78,6 +84,13 @@ def page(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> str:
         "## The testbed's wiring against raw `ip -batch`",
         "",
         *_wiring(measured),
+        "",
+        "## Whole topologies",
+        "",
+        "`up` and `down` as their user has them, warm; steps of a second and more, some of which run",
+        "beside each other. Services follow on first lease.",
+        "",
+        *_wholes(measured),
         "",
         "## Containers a second",
         "",
@@ -233,6 +246,16 @@ def _wiring(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"| {count:,} | {title} | {sums} | {shown} x |"
 
 
+def _wholes(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    yield "| topology | tenants | up, s | down, s | memory, MiB | longest steps, s |"
+    yield "|---|---|---|---|---|---|"
+    for item in _of(measured, "whole"):
+        longest = sorted(item["steps"].items(), key=lambda step: -step[1])[:6]
+        told = ", ".join(f"{step} {took_s:.1f}" for step, took_s in longest)
+        figures = f"{item['up_s']:.1f} | {item['down_s']:.1f} | {item['memory_kib'] / 1024:,.0f}"
+        yield f"| {item['whole']} | {item['tenants']:,} | {figures} | {told} |"
+
+
 def _starts(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     found = _of(measured, "starts")
     ways = {
@@ -254,11 +277,12 @@ def _suite(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def _failures(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> Iterator[str]:
-    if not any("suite" in item for item in measured):
-        yield f"- The suite by workers: not in a {about['scope']} run."
+    for part, title in (("suite", "The suite by workers"), ("whole", "Whole topologies")):
+        if not any(part in item for item in measured):
+            yield f"- {title}: not in a {about['scope']} run."
     for item in measured:
         if "error" in item:
-            known = ("variant", "scaling", "peer", "names", "footprint", "suite")
+            known = ("variant", "scaling", "whole", "peer", "names", "footprint", "suite")
             name = next(str(item[key]) for key in known if key in item)
             size = next(
                 (f" ({item[k]:,})" for k in ("tenants", "fibs", "workers") if k in item), ""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 Measurement = Mapping[str, Any]
+Round = TypeVar("Round")
 
 REFERENCE = "fib"
 
@@ -88,7 +89,7 @@ def _figures(
     }
 
 
-def ratios(mine: Mapping[int, float], reference: Mapping[int, float]) -> list[float]:
+def ratios(mine: Mapping[Round, float], reference: Mapping[Round, float]) -> list[float]:
     """Return `mine` over `reference`, round by round."""
     return [mine[n] / reference[n] for n in mine if reference.get(n, 0) > 0]
 

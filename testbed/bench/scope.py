@@ -9,13 +9,14 @@ from dataclasses import dataclass
 class Scope:
     """How much is measured: (tenants, rounds) of each kind; `scaling` by several numbers of FIBs.
 
-    `topology` is a file beside this module: its VM must have room for the most FIBs.
+    `wholes` are topologies of topologies/ that go up and down. `topology` is a file beside this module: its VM must have room for the most FIBs.
     """
 
     name: str
     topology: str
     designs: tuple[tuple[int, int], ...]
     wiring: tuple[tuple[int, int], ...]
+    wholes: tuple[tuple[str, int], ...]
     scaling: tuple[tuple[tuple[int, ...], int], ...]
     seconds: float
     operation_rounds: int
@@ -32,6 +33,7 @@ QUICK = Scope(
     topology="bench.yaml",
     designs=((1, 1), (100, 1)),
     wiring=((200, 2),),
+    wholes=(),
     scaling=(((1, 500), 1),),
     seconds=1.5,
     operation_rounds=2,
@@ -47,6 +49,7 @@ FULL = Scope(
     topology="bench.yaml",
     designs=((1, 3), (100, 2), (1000, 3)),
     wiring=((200, 3), (1000, 3)),
+    wholes=(("thousand", 1),),
     scaling=(((1, 10000), 2),),
     seconds=3,
     operation_rounds=4,
@@ -62,6 +65,7 @@ LONG = Scope(
     topology="bench-long.yaml",
     designs=((1, 3), (100, 3), (1000, 3), (10000, 1)),
     wiring=((1000, 3), (10000, 1)),
+    wholes=(("thousand", 2), ("ten-thousand", 1)),
     scaling=(((1, 10000), 4), ((1, 65535), 1)),
     seconds=5,
     operation_rounds=8,

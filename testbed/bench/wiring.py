@@ -21,6 +21,13 @@ _OURS, _RAW = "benchy", "benchz"  # ids of no deployment
 _LIMIT_S = 1800
 
 
+def available_kib() -> int:
+    """Return the memory of the host that is free or can be freed."""
+    Path("/proc/sys/vm/drop_caches").write_text("2")  # slab: what it holds is not in use
+    rows = Path("/proc/meminfo").read_text().splitlines()
+    return int(next(row for row in rows if row.startswith("MemAvailable")).split()[1])
+
+
 def measure(count: int, rounds: int) -> Iterator[dict[str, Any]]:
     """Yield a measurement of each way in each round."""
     text = f"tenants: {{t: {{count: {count}}}}}"
@@ -43,12 +50,12 @@ def _one(
     tap = machine.tap
     remove(plan)
     links.ensure_tap(tap)
-    before_kib = _available_kib()
+    before_kib = available_kib()
     try:
         start = time.monotonic()
         make(plan, tap)
         made_s = time.monotonic() - start
-        used_kib = before_kib - _available_kib()
+        used_kib = before_kib - available_kib()
     finally:
         start = time.monotonic()
         remove(plan)
@@ -109,9 +116,3 @@ def _batch(lines: Iterator[str], space: str = "") -> None:
     if text:
         argv = ["ip", *(["-n", space] if space else []), "-batch", "-"]
         process.run(argv, stdin=f"{text}\n", timeout_s=_LIMIT_S)
-
-
-def _available_kib() -> int:
-    Path("/proc/sys/vm/drop_caches").write_text("2")  # slab: what it holds is not in use
-    rows = Path("/proc/meminfo").read_text().splitlines()
-    return int(next(row for row in rows if row.startswith("MemAvailable")).split()[1])

@@ -68,6 +68,16 @@ EVERYTHING: list[dict[str, Any]] = [
         {"wiring": way, "tenants": 200, "round": 0, "up_s": up, "down_s": 1.0, "memory_kib": 60000}
         for way, up in (("testbed", 1.0), ("raw", 4.0))
     ),
+    {
+        "whole": "thousand",
+        "round": 0,
+        "tenants": 1000,
+        "up_s": 17.0,
+        "down_s": 4.0,
+        "memory_kib": 2048000,
+        "steps": {"configure FIBs": 7.0, "start the daemon": 3.0},
+    },
+    {"whole": "ten-thousand", "round": 0, "error": "does not fit"},
     {"starts": "testbed", "round": 0, "containers": 32, "per_s": 4.0},
     {"starts": "docker run", "round": 0, "containers": 32, "per_s": 5.0},
     {
@@ -99,6 +109,8 @@ def test_page_has_every_figure_and_what_failed() -> None:
         "| resolve | 2.0 | 3.0 |",
         "| 200 | up, s | 1 | 4 | 0.25 x |",
         "| 4 | 5 | 0.8 x |",
+        "| thousand | 1,000 | 17.0 | 4.0 | 2,000 | configure FIBs 7.0, start the daemon 3.0 |",
+        "- ten-thousand: does not fit",
         "| 4 | 60 | 40 passed |",
         "- munet (10): cannot be had",
         "- scenarios (8): no time",
@@ -110,4 +122,5 @@ def test_page_has_every_figure_and_what_failed() -> None:
 def test_page_of_nothing_says_so() -> None:
     page = report.page(ABOUT, [])
     assert "- The suite by workers: not in a quick run." in page
+    assert "- Whole topologies: not in a quick run." in page
     assert not list(report.pictures([]))

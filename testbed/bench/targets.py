@@ -1,0 +1,115 @@
+"""What was asked of the project, beside what was measured: one row a target, met or missed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from testbed.bench.results import QUANTITIES, REFERENCE, Sum, figures, ratios
+
+_TIME, _MEMORY = QUANTITIES[:2]
+_UP_S = {"thousand": 60.0, "ten-thousand": 480.0}
+_DOWN_S = {"ten-thousand": 20.0}
+_RATES = {10000: 0.95, 65535: 0.90}
+_SOCKET = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure (its median decides), and the bound it must keep: at most or at least."""
+
+    title: str
+    found: Sum
+    bound: float
+    is_least: bool
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the median keeps the bound."""
+        return self.found.middle >= self.bound if self.is_least else self.found.middle <= self.bound
+
+    def row(self) -> str:
+        """Return a row of Markdown."""
+        kept = "met" if self.is_met else "**missed**"
+        side = "at least" if self.is_least else "at most"
+        return f"| {self.title} | {side} {self.bound:g} | {self.found} | {kept} |"
+
+
+def rows(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield the table of all targets for which something was measured."""
+    yield "| | asked | measured | |"
+    yield "|---|---|---|---|"
+    good = [item for item in measured if "error" not in item]
+    for target in (*_wholes(good), *_wiring(good), *_scaling(good), *_calls(good), *_designs(good)):
+        yield target.row()
+
+
+def _wholes(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
+    for verb, bounds in (("up", _UP_S), ("down", _DOWN_S)):
+        for name, bound in bounds.items():
+            found = [item[f"{verb}_s"] for item in measured if item.get("whole") == name]
+            if found:
+                title = f"`testbed {verb}` of topologies/{name}.yaml, s"
+                yield Target(title, Sum.of(found), bound, is_least=False)
+
+
+def _wiring(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
+    found = [item for item in measured if "wiring" in item]
+    most = max((item["tenants"] for item in found), default=0)
+    for key, title, bound in (("up_s", "time", 1.5), ("memory_kib", "memory", 1.3)):
+        ours, raw = (
+            {
+                item["round"]: item[key]
+                for item in found
+                if item["wiring"] == way and item["tenants"] == most
+            }
+            for way in ("testbed", "raw")
+        )
+        against = ratios(ours, raw)
+        if against:
+            what = f"{title} of wiring {most:,} tenants, of that of raw `ip -batch`"
+            yield Target(what, Sum.of(against), bound, is_least=False)
+
+
+def _scaling(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
+    def rates(count: int) -> Mapping[str, float]:
+        return {
+            item["round"]: item["conn"]["per_s"]
+            for item in measured
+            if item.get("scaling") == count
+        }
+
+    for count, bound in _RATES.items():
+        against = ratios(rates(count), rates(1))
+        if against:
+            title = f"connections/s with {count:,} FIBs, of those with one"
+            yield Target(title, Sum.of(against), bound, is_least=True)
+
+
+def _calls(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
+    def times(way: str) -> Mapping[int, float]:
+        return {
+            item["round"]: item["socket_ns"] for item in measured if item.get("operation") == way
+        }
+
+    against = ratios(times("thread-fib"), times("without"))
+    if against:
+        title = "socket() and close() in a thread's FIB, of those without the extensions"
+        yield Target(title, Sum.of(against), _SOCKET, is_least=False)
+
+
+def _designs(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
+    found = [item for item in measured if "variant" in item]
+    most = max((item["tenants"] for item in found), default=0)
+    if most == 1:
+        return
+    for name, title, bound in (("netns", "a namespace", 10.0), ("vrf", "a VRF", 5.0)):
+        for quantity in (_TIME, _MEMORY):
+            ours = figures(found, quantity, REFERENCE, most)
+            theirs = figures(found, quantity, name, most)
+            if ours and theirs and median(ours.values()) > 0:
+                against = ratios(theirs, ours)
+                what = f"{quantity.title} with {title} each, of that with a FIB ({most:,} tenants)"
+                yield Target(what, Sum.of(against), bound, is_least=True)
