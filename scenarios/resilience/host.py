@@ -9,6 +9,7 @@ from typing import Any
 from testbed.api import Deadline, Inventory, NotYet, PrivateHost, wait_for
 
 TOPOLOGY = str(Path(__file__).with_name("one.yaml"))
+LEASED = str(Path(__file__).with_name("leased.yaml"))
 TENANT = "alpha"
 _KERNEL_LIMIT_S = 15  # links go some time after their namespace, control groups after processes
 

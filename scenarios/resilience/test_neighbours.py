@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.resilience.host import (
+    LEASED,
     TOPOLOGY,
     assert_as_before,
     assert_well,
@@ -47,6 +48,12 @@ ip netns delete tb-$2-zulu
 ip netns delete tb-$2x-alpha
 ip link delete tb${2}t00077
 rm /run/docker/plugins/tb-${2}x.sock
+"""
+
+# As far as Docker knows, nobody has the deployment $1.
+NO_CONTAINERS = """
+docker rm -f $(docker ps -aq --filter label=testbed.deployment=$1) >/dev/null
+docker network rm $(docker network ls -q --filter label=testbed.deployment=$1) >/dev/null
 """
 
 # systemd-networkd that gives every link an address, but for what $1 says. It takes a /sys that it may
@@ -136,22 +143,27 @@ def of_deployment(host: PrivateHost, deployment: str) -> set[tuple[Item, int]]:
     return {(item, n) for item, n in found if deployment in f"{item.name} {item.detail}"}
 
 
+def dockerd(host: PrivateHost) -> str:
+    """Return the pid of the Docker daemon; there is one."""
+    return host.run("cat", "/run/docker.pid").stdout
+
+
 @pytest.mark.timeout(600)
-def test_two_users_in_the_same_second() -> None:
-    users = ("ann", "bob")
+def test_users_in_the_same_second() -> None:
+    # Ann and Bob have the same topology, so the same name too; Eve's services start on lease.
+    users = {"ann": TOPOLOGY, "bob": TOPOLOGY, "eve": LEASED}
     with private_host() as host:
         host.run("mkdir", *(f"/run/home/{user}" for user in users))
         before = host.inventory()
-        # The same topology, so the same name too.
-        commands = [host.begin_command(*as_user(user, "up", TOPOLOGY)) for user in users]
+        commands = [host.begin_command(*as_user(user, "up", users[user])) for user in users]
         codes = [command.wait() for command in commands]
-        assert codes == [0, 0], [command.said for command in commands]
+        assert codes == [0, 0, 0], [command.said for command in commands]
         ids = {}
         for user in users:
             told = host.run(*as_user(user, "status", "--format", "json"))  # both are well
             (deployment,) = json.loads(told.stdout)["deployments"]
             ids[user] = deployment["id"]
-        assert ids["ann"] != ids["bob"]
+        assert len(set(ids.values())) == len(users)
 
         of_bob = of_deployment(host, ids["bob"])
         assert {item.kind for item, _ in of_bob} >= {"container", "link", "netns", "process"}
@@ -161,7 +173,15 @@ def test_two_users_in_the_same_second() -> None:
             assert of_deployment(host, ids["ann"]) == set()
             assert of_deployment(host, ids["bob"]) == of_bob
         host.run(*as_user("bob", "status"))
+        # Of Eve's deployment no container is left, and its next lease wants the daemon all the same.
+        shell(host, NO_CONTAINERS, ids["eve"])
+        of_eve, daemon = of_deployment(host, ids["eve"]), dockerd(host)
         host.run(*as_user("bob", "down"))
+        assert of_deployment(host, ids["eve"]) == of_eve
+        assert dockerd(host) == daemon
+        assert "container" not in {item.kind for item, _ in of_eve}
+        host.run(*as_user("eve", "status"))
+        host.run(*as_user("eve", "down"))
         for user in users:
             host.run("rm", "-r", f"/run/state-of-{user}")
         assert_as_before(host, before)

@@ -28,7 +28,7 @@ from testbed.drivers import namespace, rtnetlink, sysctl
 from testbed.drivers.rtnetlink import Channel, Message, RefusedError
 from testbed.drivers.shield import shield
 from testbed.errors import ResourceError
-from testbed.plan.identity import DeploymentId
+from testbed.plan.identity import ID_ALPHABET, ID_LENGTH, DeploymentId
 from testbed.plan.resources import Interface, Mac, Plan, Role, RouterPlan, TenantPlan
 
 _PRIVATE = "private"  # routers reach the SUT, never one another behind the tap's back
@@ -36,6 +36,8 @@ _FORMER_LIMIT_S = 30
 _AT_ONCE = 64  # namespaces in the making: two descriptors each, and see sysctl.py
 _CLEANING_PAUSE_S = 0.05
 _STALLED_S = 3.0
+_TENANT_LINK = re.compile(rf"tb[{ID_ALPHABET}]{{{ID_LENGTH}}}t\d{{5}}")
+_ALIAS_WORD = "testbed "
 _LOOPBACK = 1  # its index in every namespace
 
 
@@ -229,6 +231,21 @@ def links_of(deployment: DeploymentId, indexes: Container[int] | None = None) ->
     return tuple(sorted(match[0] for match, ok in zip(found, is_ours, strict=True) if ok))
 
 
+def are_anybodys() -> bool:
+    """Whether the host has a tenant link of any deployment, wherever that is recorded."""
+    return any(
+        _TENANT_LINK.fullmatch(name) and _alias_of(name).startswith(_ALIAS_WORD)
+        for name in _link_names()
+    )
+
+
+def _alias_of(name: str) -> str:
+    try:
+        return (Path("/sys/class/net") / name / "ifalias").read_text()
+    except OSError:  # it is going away
+        return ""
+
+
 def _link_names() -> frozenset[str]:
     """Return the names of the host's links; netlink's answer takes a second for 10,000 of them."""
     return frozenset(entry.name for entry in Path("/sys/class/net").iterdir())
@@ -281,7 +298,7 @@ def _alias(deployment: DeploymentId, tenant: TenantPlan, tap: str, number: int |
     """Return the alias of a whole tenant link; `number` is the tap's index, which is never reused."""
     text = repr((tenant.router, tap, number))
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-    return f"testbed {deployment} {tenant.name} {digest}"
+    return f"{_ALIAS_WORD}{deployment} {tenant.name} {digest}"
 
 
 def _number_of(name: str) -> int | None:

@@ -63,13 +63,14 @@ def remove_deployment(store: Store, record: Record, events: Events) -> None:
 def stop_shared(store: Store, events: Events) -> None:
     """Undo what deployments share, once none is left: a Docker daemon of ours, a mount, a folder.
 
-    Nothing happens while another process makes a deployment, wherever that is recorded.
+    Nothing happens while there is a deployment or another process makes one, wherever that is
+    recorded: one that has no container wants the daemon at its next lease.
     """
     found = store.look()
     if found.records or found.unusable:
         return
     with hostlock.held_if_free(hostlock.IN_USE) as is_free:
-        if is_free:
+        if is_free and not links.are_anybodys():
             if dockerd.is_ours():
                 with events.step("stop dockerd"):
                     dockerd.stop_ours()
