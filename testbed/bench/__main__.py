@@ -73,8 +73,11 @@ def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[lis
         with events.step("what testbed itself takes"):
             yield [footprint.of_testbed(1, 2000)]
     if _INSIDE & set(parts):
-        for found in inside.measure(parts, scope, events):
-            yield [found]
+        try:
+            for found in inside.measure(parts, scope, events):
+                yield [found]
+        except TestbedError as error:  # what was measured before it took long
+            yield [{"part": "what else is measured in the VM", "error": error.message}]
     if "suite" in parts and scope.workers:
         with events.step("the suite by workers"):
             yield list(suite.measure(scope.suites, scope.workers, scope.suite_s, events))

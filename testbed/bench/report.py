@@ -282,7 +282,7 @@ def _failures(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> I
             yield f"- {title}: not in a {about['scope']} run."
     for item in measured:
         if "error" in item:
-            known = ("variant", "scaling", "whole", "peer", "names", "footprint", "suite")
+            known = ("variant", "scaling", "whole", "peer", "names", "footprint", "suite", "part")
             name = next(str(item[key]) for key in known if key in item)
             size = next(
                 (f" ({item[k]:,})" for k in ("tenants", "fibs", "workers") if k in item), ""

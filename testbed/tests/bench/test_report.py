@@ -92,6 +92,7 @@ EVERYTHING: list[dict[str, Any]] = [
     {"peer": "munet", "tenants": 10, "error": "cannot be had"},
     {"suite": "scenarios", "workers": 4, "s": 60.0, "summary": "40 passed"},
     {"suite": "scenarios", "workers": 8, "error": "no time"},
+    {"part": "what else is measured in the VM", "error": "it does not answer"},
 ]
 
 
@@ -114,6 +115,7 @@ def test_page_has_every_figure_and_what_failed() -> None:
         "| 4 | 60 | 40 passed |",
         "- munet (10): cannot be had",
         "- scenarios (8): no time",
+        "- what else is measured in the VM: it does not answer",
     ):
         assert line in page
     assert {name for name, _ in report.pictures(EVERYTHING)} == {f"{n}.svg" for n in range(7)}
