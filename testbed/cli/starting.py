@@ -94,7 +94,8 @@ def print_ready(ready: Ready, *, as_json: bool) -> None:
     if not ready.ok:
         out.print("[bold red]not healthy[/bold red]: see above, then `testbed up` again")
         return
-    _print_next(out, ready.status)
+    others = len(Store(state_root()).all()) > 1
+    _print_next(out, ready.status, name=ready.record.name if others else "")
 
 
 def _print_json(ready: Ready) -> None:
@@ -117,16 +118,21 @@ def _to_be_found() -> tuple[tuple[str, str], ...]:
     return ((f'PATH={folder}:"$PATH"', "so that the shell finds `testbed`"),)
 
 
-def _print_next(out: Console, status: Status) -> None:
+def _print_next(out: Console, status: Status, *, name: str) -> None:
+    """Print commands to go on with, which say `name` where that is needed."""
+    option, argument = (f" -n {name}", f" {name}") if name else ("", "")
     first = next((t for t in status.tenants if not t.idle), status.tenants[0])
     out.print("\nNext, for example:")
     for command, meaning in (
         *_to_be_found(),
-        ("testbed status", "how everything is"),
-        (f"testbed exec {first.name}:client -- ping -c1 {first.server_addresses[0]}", "a packet"),
-        ("testbed exec sut -- fibctl show", "the FIBs"),
-        (f"testbed shell {first.name}:client", "a shell in the tenant's network"),
+        (f"testbed status{argument}", "how everything is"),
+        (
+            f"testbed exec {first.name}:client{option} -- ping -c1 {first.server_addresses[0]}",
+            "a packet",
+        ),
+        (f"testbed exec sut{option} -- fibctl show", "the FIBs"),
+        (f"testbed shell {first.name}:client{option}", "a shell in the tenant's network"),
         ("make test", "all scenarios"),
-        ("testbed down", "remove everything"),
+        (f"testbed down{argument}", "remove everything"),
     ):
         out.print(f"  {command:<52} {meaning}", highlight=False, markup=False)

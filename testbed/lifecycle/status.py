@@ -89,9 +89,9 @@ class _OfSut:
 
 def examine(deployment: Deployment) -> Status:
     """Ask every part of the deployment how it is; takes a few seconds, some 15 where a part hangs."""
-    client = dockerd.connect()
     with ThreadPoolExecutor(4) as pool:
         of_sut = pool.submit(_examine_sut, deployment)
+        client = dockerd.connect()
         unwired = {t.name for t in links.incomplete_tenants(deployment.plan, deployment.uplink)}
         there = {} if client is None else containers.present(client, deployment.plan.deployment)
 
