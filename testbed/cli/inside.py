@@ -17,6 +17,7 @@ from testbed.lifecycle.store import Store, state_root
 from testbed.plan.resources import Plan, Role, TenantPlan, VmPlan
 
 _CONSOLE_LOG, _DAEMON_LOG = "console.log", "/var/log/tenantd.log"
+_SSH_FAILED = 255  # or the command's own exit code
 
 
 def show_log(name: str, target: str, tail: int) -> None:
@@ -86,6 +87,10 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
     sys.stdout.flush()
     with ending.watched(partial(end, signal.SIGTERM)):
         code = process.attend(argv, end=end)
+    if target == "sut" and code == _SSH_FAILED:
+        health = deployment.sut().health()
+        if not health.ok:
+            raise _absent(deployment, "the SUT", health.detail)
     sys.exit(code)
 
 
@@ -108,7 +113,7 @@ def _require_sut(deployment: Deployment) -> None:
 
 def _absent(deployment: Deployment, what: str, why: str) -> TestbedError:
     hint = f"what repairs it: testbed status {deployment.record.name}"
-    return TestbedError(f"{what} does not run: {why}", hint=hint)
+    return TestbedError(f"{what} cannot be reached: {why}", hint=hint)
 
 
 def _container(deployment: Deployment, target: str, *, is_to_run: bool = True) -> str:

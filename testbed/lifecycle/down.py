@@ -75,6 +75,8 @@ def stop_shared(store: Store, events: Events) -> None:
                 with events.step("stop dockerd"):
                     dockerd.stop_ours()
             dockerd.remove_traces()
+            if not dockerd.is_ours():  # somebody else may have ended it, and left its log
+                (store.root / "dockerd.log").unlink(missing_ok=True)
             namespace.remove_mount()
             hostlock.tidy(hostlock.SHARED)
     store.close()
