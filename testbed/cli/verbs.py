@@ -48,6 +48,26 @@ app = typer.Typer(
 )
 
 
+def _tell_version(is_asked: bool) -> None:  # noqa: FBT001 - as typer calls it
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"testbed {version('testbed')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=_tell_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take what stands before a verb."""
+
+
 def _verb(codes: str = EXIT_CODES, **settings: object) -> Callable[[Verb], Verb]:
     """Make a command of a function; its help ends with its exit codes."""
     return app.command(epilog=codes, **settings)  # type: ignore[arg-type]  # typer's own options

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import jsonschema
@@ -38,6 +39,10 @@ def test_help_tells_exit_codes(run: Run) -> None:
     code, output, _ = run("--help")
     assert code == 0
     assert "Exit codes: 0 done, 1 failed or unwell, 2 bad input, 3 the host" in output
+
+
+def test_version_is_told(run: Run) -> None:
+    assert run("--version") == (0, f"testbed {version('testbed')}\n", "")
 
 
 @pytest.mark.parametrize(
