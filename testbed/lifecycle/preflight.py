@@ -10,6 +10,7 @@ from pathlib import Path
 
 from testbed.errors import PreflightError
 from testbed.lifecycle import netmanagers
+from testbed.sut.ssh_config import LONGEST_SOCKET
 
 _COMMANDS = {
     "dockerd": "docker.io",
@@ -34,6 +35,9 @@ _LEAST_SYSCTLS = {
     "net/ipv4/neigh/default/gc_thresh3": 1024,
     "kernel/pid_max": 32768,
 }
+
+
+_LONGEST_STATE = LONGEST_SOCKET - len("/abcdef/build/ssh.sock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ def _folders(state: Path, cache: Path) -> Iterator[Finding]:
             seen = f"{existing} is no folder"
         elif not os.access(existing, os.W_OK | os.X_OK):  # false for root too if it is read-only
             seen = f"{existing} cannot be written to"
+        elif path == state and len(str(path).encode()) > _LONGEST_STATE:
+            seen = f"a path of over {_LONGEST_STATE} bytes, too long for the sockets in it"
         else:
             seen = ""
         mend = f"point {variable} at a folder of your own, or at one to be made"

@@ -12,7 +12,7 @@ HOST = "sut"
 
 # ssh binds the control socket under a temporary name (its own and 17 characters) and a socket's
 # path holds 107 bytes (unix(7)); elsewhere it holds 103.
-_LONGEST_SOCKET = 103 - 17
+LONGEST_SOCKET = 103 - 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ def ssh_config(account: Account, socket: Path) -> str:
     Raises:
         PreflightError: when the socket's path is too long to be one.
     """
-    if len(str(socket).encode()) > _LONGEST_SOCKET:
+    if len(str(socket).encode()) > LONGEST_SOCKET:
         raise PreflightError(
-            f"{str(socket)!r} is too long for a socket ({_LONGEST_SOCKET} bytes)",
+            f"{str(socket)!r} is too long for a socket ({LONGEST_SOCKET} bytes)",
             hint="set TESTBED_STATE to a shorter path",
         )
     options = [

@@ -361,6 +361,18 @@ def test_folder_that_cannot_be_made_is_told_before_anything_is(
     assert f"point {variable} at a folder" in error
 
 
+def test_state_too_deep_for_sockets_is_told_before_anything_is_made(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("deep" * 20)
+    monkeypatch.setenv("TESTBED_STATE", str(deep))
+    code, _, error = run("up", str(TOPOLOGIES / "bare.yaml"))
+    assert code == 3
+    assert f"folder {deep}: a path of over 64 bytes, too long for the sockets in it" in error
+    assert "point TESTBED_STATE at a folder" in error
+    assert not deep.exists()
+
+
 def test_cleaning_leaves_what_else_is_in_the_folder_of_the_cache(tmp_path: Path) -> None:
     told: list[Event] = []
     for name in ("image/0123/build-id", "image/holidays.jpg", "private-hosts/0/images", "thesis"):
