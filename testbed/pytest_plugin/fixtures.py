@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import pytest
 
 from testbed.drivers import namespace
+from testbed.errors import InputError, PreflightError
 from testbed.lifecycle.lease import lease_deployment, lease_tenants
 from testbed.lifecycle.restore import restore_changed
 from testbed.lifecycle.warm import ensure_warm
@@ -59,9 +60,10 @@ def _lease(request: pytest.FixtureRequest) -> Iterator[Leased]:
     """The lease that the markers ask for, with recorders of its frames."""
     run = request.config.stash[RUN]
     item: pytest.Item = request.node
-    wish = Wish.of(item, str(request.config.getoption("--topology")))
-    found = run.running(wish.topology)
-    groups = _groups(run, wish, item, found)
+    with _told_without_traceback():
+        wish = Wish.of(item, str(request.config.getoption("--topology")))
+        found = run.running(wish.topology)
+        groups = _groups(run, wish, item, found)
     folder = found.deployment.folder
     purpose = f"{item.nodeid} {run.worker}"
     asked_s = time.time()
@@ -89,6 +91,18 @@ def _lease(request: pytest.FixtureRequest) -> Iterator[Leased]:
         leased.closing.callback(leased.wire.close)
         _record_lans(leased)
         yield leased
+
+
+@contextmanager
+def _told_without_traceback() -> Iterator[None]:
+    """Let what somebody else than we must mend be told as the commands tell it."""
+    try:
+        yield
+    except (InputError, PreflightError) as error:
+        hint = "" if isinstance(error, InputError) else f"\n    {error.hint}"
+        pytest.fail(f"{error.message}{hint}", pytrace=False)
+    except pytest.UsageError as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 def _groups(run: Run, wish: Wish, item: pytest.Item, found: Running) -> Groups:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from testbed.errors import did_you_mean
 from testbed.plan.resources import Plan, Role, TenantPlan
 
 MARKERS = (
@@ -90,6 +91,10 @@ class Wish:
         if self.tenants is None:
             return groups_of(plan, 1)
         options = {key: value for key, value in self.tenants.kwargs.items() if key != "started"}
+        unknown = sorted(options.keys() - {"services", "overlap"})
+        if unknown:
+            message = f"tenants({unknown[0]}=...): it is services, overlap or started"
+            raise pytest.UsageError(message)
         return groups_of(plan, *self.tenants.args, **options)
 
 
@@ -136,7 +141,9 @@ def _by_name(
     known = {tenant.name for tenant in plan.tenants}
     for name in wanted:
         if name not in known:
-            raise pytest.UsageError(f"topology {plan.topology!r} has no tenant {name!r}")
+            hint = did_you_mean(name, known) or f"it has {', '.join(sorted(known)[:8])}"
+            message = f"topology {plan.topology!r} has no tenant {name!r}: {hint}"
+            raise pytest.UsageError(message)
     return tuple(wanted)
 
 

@@ -75,3 +75,27 @@ def test_damaged_bundle_is_wrong_usage(plain: pytest.Pytester) -> None:
     result = plain.runpytest_subprocess(*NO_XDIST, "--replay", "b")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*b: cannot read it*"])
+
+
+@pytest.mark.parametrize(
+    ("marker", "told"),
+    [
+        ("topology('twin')", "*twin.yaml:1:1: cannot read it: No such file or directory"),
+        ("topology()", "*write topology(NAME)"),
+    ],
+)
+def test_wrong_marker_is_told_without_our_insides(
+    pytester: pytest.Pytester, plain: pytest.Pytester, marker: str, told: str
+) -> None:
+    pytester.makepyfile(
+        test_wrong=f"""
+        import pytest
+        @pytest.mark.{marker}
+        def test_a(deployment): pass
+        """
+    )
+    result = plain.runpytest_subprocess(*NO_XDIST, "test_wrong.py")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([told])
+    result.stdout.no_fnmatch_line("*load.py*")
+    result.stdout.no_fnmatch_line("*fixtures.py*")

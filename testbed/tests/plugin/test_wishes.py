@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from testbed.pytest_plugin.wishes import groups_of
+from testbed.pytest_plugin.wishes import Wish, groups_of
 from testbed.tests.plan.topologies import plan_of
 
 PLAN = plan_of("""
@@ -62,3 +62,10 @@ def test_marker_that_cannot_be_satisfied_is_told(
 ) -> None:
     with pytest.raises(pytest.UsageError, match=told):
         groups_of(PLAN, *wanted, **options)
+
+
+def test_slip_in_a_markers_option_is_told() -> None:
+    mark = pytest.mark.tenants(1, overlp="client").mark
+    wish = Wish("proposal", whole=False, tenants=mark, wants_tenants=True)
+    with pytest.raises(pytest.UsageError, match="it is services, overlap or started"):
+        wish.groups(PLAN)
