@@ -155,16 +155,4 @@ PORTS = (
         (_RESOLVER,),
         (Patch("bpf/resolver.bpf.c", "		return -ENETUNREACH;\n", "		return 0;\n"),),
     ),
-    Mutant(
-        "long-options-fail",
-        "an option of another level that is longer than a page fails",
-        ("conformance/test_rows.py::test_rows_hold[test_resilience]",),
-        (
-            Patch(
-                "bpf/sockopt.bpf.c",
-                "	if (context->optlen > PAGE_BYTES)\n		context->optlen = 0;\n",
-                "",
-            ),
-        ),
-    ),
 )

@@ -9,8 +9,8 @@
 
 #define PAGE_BYTES 4096
 
-/* A level of others. The kernel hands us at most a page of a longer value and takes an unchanged
- * length for an error; 0 means "use the caller's value". */
+/* A level of others. The kernel hands us at most a page of a longer value; kernels before 6.5 without the
+ * later fix of stable ones take an unchanged length for an error; 0 means "use the caller's value". */
 static __always_inline int not_ours(struct bpf_sockopt *context)
 {
 	if (context->optlen > PAGE_BYTES)
