@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.drivers import hostlock
+from testbed.drivers import dockerd, hostlock, links, namespace
 from testbed.events import Events
 from testbed.lifecycle import down
 from testbed.lifecycle.store import Store
@@ -15,9 +15,9 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the host's own locks, mount and Docker daemon out of it."""
     monkeypatch.setattr(hostlock, "SHARED", tmp_path / "run")
     monkeypatch.setattr(hostlock, "IN_USE", tmp_path / "run" / "in-use.lock")
-    monkeypatch.setattr(down.links, "are_anybodys", lambda: False)
-    monkeypatch.setattr(down.dockerd, "remove_traces", lambda: None)
-    monkeypatch.setattr(down.namespace, "remove_mount", lambda: None)
+    monkeypatch.setattr(links, "are_anybodys", lambda: False)
+    monkeypatch.setattr(dockerd, "remove_traces", lambda: None)
+    monkeypatch.setattr(namespace, "remove_mount", lambda: None)
 
 
 @pytest.mark.usefixtures("shared")
@@ -29,7 +29,7 @@ def test_log_of_a_docker_daemon_goes_with_it_whoever_has_ended_it(
     store.root.mkdir(mode=0o700)
     log = store.root / "dockerd.log"
     log.touch()
-    monkeypatch.setattr(down.dockerd, "is_ours", lambda: is_ours)
-    monkeypatch.setattr(down.dockerd, "stop_ours", lambda: False)  # others use it
+    monkeypatch.setattr(dockerd, "is_ours", lambda: is_ours)
+    monkeypatch.setattr(dockerd, "stop_ours", lambda: False)  # others use it
     down.stop_shared(store, Events())
     assert log.exists() == is_ours
