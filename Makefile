@@ -32,7 +32,7 @@ lint: setup-test ## Style of Python, shell, YAML, spelling, direction of imports
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/yamllint --strict topologies
 	$(VENV)/bin/codespell $$(git ls-files | grep -vE '^(requirements.lock|testbed/tests/golden/)')
-	shellcheck $$(git ls-files '*.sh' 'tenants/*/entrypoint*' .ci/run)
+	shellcheck $$(git ls-files '*.sh' 'tenants/*/entrypoint*' tenants/kdc/propagate .ci/run)
 
 types: setup ## Strict type check
 	$(VENV)/bin/mypy

@@ -23,7 +23,14 @@ from testbed.plan.resources import Plan, Role, VmPlan
 ROUTER_KIB = 350
 """A namespace with a veth pair, a macvlan leg, addresses and neighbours of two families."""
 CONTAINER_MIB: Mapping[Role, int] = MappingProxyType(
-    {Role.CLIENT: 6, Role.DNS: 11, Role.LDAP: 17, Role.LDAP2: 17, Role.KDC: 7}
+    {
+        Role.CLIENT: 6,
+        Role.DNS: 11,
+        Role.LDAP: 17,
+        Role.LDAP2: 17,
+        Role.KDC: 7,
+        Role.KDC2: 9,
+    }
 )
 """A service with its shim and its own files' cache, and 2 MiB for what dockerd and the kernel keep."""
 QEMU_MIB = 330

@@ -25,6 +25,7 @@ SERVICE_HOSTS: Mapping[str, Mapping[Version, int]] = {
     "ldap": {4: 89, 6: 0x89},
     "ldap2": {4: 90, 6: 0x90},
     "kdc": {4: 88, 6: 0x88},
+    "kdc2": {4: 87, 6: 0x87},
 }
 ROUTER_HOST = {4: 254, 6: 0xFE}
 NEXT_HOP = {4: 6, 6: 0xFE}

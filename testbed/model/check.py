@@ -53,7 +53,8 @@ class _Case:
         return ("tenants", self.name, *steps)
 
     def service_path(self, name: ServiceName, key: str) -> Path:
-        within = ("ldap", "second") if name == "ldap2" else (name,)
+        first = name.removesuffix("2")
+        within = (first,) if name == first else (first, "second")
         return self.path("services", *within, key)
 
 
@@ -187,7 +188,7 @@ def _check_family_off(case: _Case) -> Iterator[Trouble]:
 
 def _check_records(case: _Case, domain: str) -> Iterator[Trouble]:
     dns = case.tenant.services.dns
-    labels = ("client", "router", "dns", "ldap", "ldap2", "kdc", "server")
+    labels = ("client", "router", "dns", "ldap", "ldap2", "kdc", "kdc2", "server")
     made = {f"{label}.{domain}" for label in labels}
     for name in dns.records if dns else ():
         if name in made:

@@ -49,7 +49,7 @@ MOST_TENANTS = 65535
 AUTOMATIC_SERVERS = 5  # a /29 less network, broadcast and next hop
 
 
-ServiceName = Literal["dns", "ldap", "ldap2", "kdc"]
+ServiceName = Literal["dns", "ldap", "ldap2", "kdc", "kdc2"]
 
 
 class _Model(BaseModel):
@@ -123,6 +123,8 @@ class Kdc(_Service):
 
     realm: Realm | None = None
     """The realm's name."""
+    second: Annotated[Second | None, NothingIsEmpty] = None
+    """A second KDC, `kdc2`, which takes the first one's database whenever that changes."""
 
 
 class Services(_Model):
@@ -142,6 +144,7 @@ class Services(_Model):
             ("ldap", self.ldap),
             ("ldap2", self.ldap and self.ldap.second),
             ("kdc", self.kdc),
+            ("kdc2", self.kdc and self.kdc.second),
         )
         return {name: service for name, service in every if service is not None}
 

@@ -31,6 +31,7 @@ from testbed.plan.resources import (
     Plan,
     RealmPlan,
     RemotePlan,
+    ReplicaPlan,
     Role,
     Route,
     RouterPlan,
@@ -312,7 +313,21 @@ def _build_realm(seat: _Seat, realm: str | None) -> RealmPlan | None:
     return RealmPlan(
         host=f"kdc.{seat.domain}",
         address=seat.roles[Role.KDC][0].ip,
+        second=_build_replica(seat),
         realm=realm,
+        master=Secret("K/M", names.secret(seat.deployment, seat.name, "master")),
         admin=Secret("admin/admin", password),
         services=(f"login/server.{seat.domain}",),
+    )
+
+
+def _build_replica(seat: _Seat) -> ReplicaPlan | None:
+    if Role.KDC2 not in seat.roles:
+        return None
+    address = seat.roles[Role.KDC2][0].ip
+    password = names.secret(seat.deployment, seat.name, "replica")
+    return ReplicaPlan(
+        host=f"{Role.KDC2}.{seat.domain}",
+        address=address,
+        principal=Secret(f"host/{address}", password),
     )

@@ -17,7 +17,14 @@ KIND_LABEL = "testbed.kind"
 TENANT_LABEL = "testbed.tenant"
 
 VM_MAC = Mac("02:fd:00:00:00:01")
-_ROLE_NUMBERS = {Role.CLIENT: 1, Role.DNS: 2, Role.LDAP: 3, Role.KDC: 4, Role.LDAP2: 5}
+_ROLE_NUMBERS = {
+    Role.CLIENT: 1,
+    Role.DNS: 2,
+    Role.LDAP: 3,
+    Role.KDC: 4,
+    Role.LDAP2: 5,
+    Role.KDC2: 6,
+}
 
 
 def labels(deployment: DeploymentId, kind: str, tenant: str = "") -> dict[str, str]:

@@ -66,6 +66,8 @@ def _services(
             yield Record(f"_ldap._tcp.{domain}.", "SRV", value)
     if "kdc" in hosts and realm is not None:
         for protocol in ("udp", "tcp"):
-            value = f"0 0 {_KERBEROS_PORT} kdc.{domain}."
-            yield Record(f"_kerberos._{protocol}.{domain}.", "SRV", value)
+            for priority, label in ((0, "kdc"), (10, "kdc2")):
+                if label in hosts:
+                    value = f"{priority} 0 {_KERBEROS_PORT} {label}.{domain}."
+                    yield Record(f"_kerberos._{protocol}.{domain}.", "SRV", value)
         yield Record(f"_kerberos.{domain}.", "TXT", f'"{realm}"')

@@ -41,11 +41,15 @@ class Role(StrEnum):
     LDAP = "ldap"
     LDAP2 = "ldap2"
     KDC = "kdc"
+    KDC2 = "kdc2"
 
     @property
     def kind(self) -> Role:
         """What it does, and so its image under `tenants/`: a second server is like the first."""
-        return Role.LDAP if self is Role.LDAP2 else self
+        return _FIRST.get(self, self)
+
+
+_FIRST = {Role.LDAP2: Role.LDAP, Role.KDC2: Role.KDC}
 
 
 class Method(StrEnum):
@@ -157,15 +161,30 @@ class DirectoryPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class RealmPlan:
-    """A tenant's Kerberos realm; services are principals with random keys in its keytab.
+class ReplicaPlan:
+    """A second KDC: it takes the database from whoever proves to be the first one's host.
 
-    Principals, `admin` among them, are given without the realm.
+    `principal` is what the first one sends it to, by address: a tenant may have no DNS.
     """
 
     host: str
     address: Address
+    principal: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class RealmPlan:
+    """A tenant's Kerberos realm; services are principals with random keys in its keytab.
+
+    Principals, `admin` among them, are given without the realm. With the password `master` its KDCs
+    encrypt what is in their database.
+    """
+
+    host: str
+    address: Address
+    second: ReplicaPlan | None
     realm: str
+    master: Secret
     admin: Secret
     services: tuple[str, ...]
 

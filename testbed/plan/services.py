@@ -23,11 +23,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from testbed.plan import escaping
 from testbed.plan.resources import (
+    Address,
     ContainerPlan,
     DirectoryPlan,
     Network,
     RealmPlan,
     Record,
+    ReplicaPlan,
     Role,
     Secret,
     TenantPlan,
@@ -50,6 +52,7 @@ CAPABILITIES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
         Role.LDAP: (),
         Role.LDAP2: (),
         Role.KDC: (),
+        Role.KDC2: (),
     }
 )
 """What a container is given back after all capabilities are dropped."""
@@ -62,6 +65,7 @@ _AUTHORITY = f"{_ETC}/authority.pem"
 _HEALTH_PASSWORD = f"{_ETC}/health.password"
 _HEALTH_KEYTAB = "/var/lib/testbed/health.keytab"
 _HEALTH_PRINCIPAL = "testbed/health"
+_OWN_KEYTAB = "/var/lib/testbed/own.keytab"
 _MODIFIED_S = 1  # one time for all, but not 0: nsd takes that for a zone without changes to read
 _SECRET_MODE = 0o400
 _PUBLIC_MODE = 0o444
@@ -128,8 +132,10 @@ def service_files(tenant: TenantPlan, container: ContainerPlan) -> tuple[FileSpe
         Role.CLIENT: _client_files,
         Role.DNS: _dns_files,
         Role.LDAP: _ldap_files,
+        Role.LDAP2: _ldap_files,
         Role.KDC: _kdc_files,
-    }[container.role.kind](tenant)
+        Role.KDC2: _replica_files,
+    }[container.role](tenant)
     return tuple(sorted(files, key=lambda file: file.path))
 
 
@@ -178,6 +184,8 @@ def service_question(tenant: TenantPlan, container: ContainerPlan) -> Question:
             return Question(
                 ("kinit", "-c", "MEMORY:", "-k", "-t", _HEALTH_KEYTAB, _HEALTH_PRINCIPAL)
             )
+        case Role.KDC2:
+            return _replica_question(tenant)
 
 
 def docker_resolvers(tenant: TenantPlan) -> tuple[str, ...]:
@@ -355,13 +363,51 @@ def _kdc_files(tenant: TenantPlan) -> Iterator[FileSpec]:
     principals = _render(
         "kdc/principals",
         users=tenant.users,
-        services=realm.services,
-        admin=realm.admin,
+        realm=realm,
         health=_HEALTH_PRINCIPAL,
+        host=_kdc_principal(realm),
     )
-    yield _root_file("/etc/krb5.conf", _render("kdc/krb5.conf", realm=realm))
-    yield _service_file(f"{_ETC}/kdc.conf", _render("kdc/kdc.conf", realm=realm))
+    yield from _realm_files(realm, realm.address)
     yield _service_file(f"{_ETC}/principals", principals)
+    if realm.second:
+        yield _service_file(f"{_ETC}/replica", f"{realm.second.address}\n".encode())
+
+
+def _replica_files(tenant: TenantPlan) -> Iterator[FileSpec]:
+    realm = _realm(tenant)
+    second = _replica(realm)
+    principals = _render("kdc/replica-principals", principal=second.principal)
+    yield from _realm_files(realm, second.address)
+    yield _service_file(f"{_ETC}/principals", principals)
+    allowed = f"{_kdc_principal(realm)}@{escaping.plain(realm.realm)}\n"
+    yield _service_file(f"{_ETC}/kpropd.acl", allowed.encode())
+
+
+def _realm_files(realm: RealmPlan, address: Address) -> Iterator[FileSpec]:
+    """Yield what both KDCs of a realm have, each at its own `address`."""
+    krb5_conf = _render("kdc/krb5.conf", realm=realm, address=address)
+    yield _root_file("/etc/krb5.conf", krb5_conf)
+    yield _service_file(f"{_ETC}/kdc.conf", _render("kdc/kdc.conf", realm=realm))
+    yield _service_file(f"{_ETC}/master.password", realm.master.password.encode())
+
+
+def _replica_question(tenant: TenantPlan) -> Question:
+    """Ask for a ticket to what only the first KDC's database holds: so it has come over."""
+    realm = _realm(tenant)
+    own = _replica(realm).principal.name
+    argv = ("kinit", "-c", "MEMORY:", "-k", "-t", _OWN_KEYTAB, "-S", realm.services[0], own)
+    return Question(argv)
+
+
+def _kdc_principal(realm: RealmPlan) -> str:
+    """Return as whom the first KDC sends its database: kprop takes the name of its host."""
+    return f"host/{escaping.host(realm.host)}"
+
+
+def _replica(realm: RealmPlan) -> ReplicaPlan:
+    if realm.second is None:
+        raise LookupError(f"realm {realm.realm!r} has a second KDC's container and no second KDC")
+    return realm.second
 
 
 def _realm(tenant: TenantPlan) -> RealmPlan:

@@ -19,7 +19,8 @@ from .cutoff import cut_off
 from .dispatch import Dispatcher
 from .fibs import Fibs
 from .job import Job
-from .kerberos_login import KerberosLogin
+from .kdcs import Kdcs
+from .kerberos_login import KerberosFiles, KerberosLogin
 from .ldap_login import LdapLogin
 from .log import Log
 from .loop import Loop
@@ -94,7 +95,9 @@ class Daemon:
             allow_empty_password=Defect.ALLOW_EMPTY_PASSWORD in setup.defects,
         )
         self._realm = KerberosLogin(
-            rcache_directory=state.rcache,
+            state=KerberosFiles(state.krb5_conf, state.rcache),
+            kdcs=Kdcs(state.kdcs),
+            thread_fib=fibs.get_thread_fib,
             verify_kdc=Defect.NO_KDC_VERIFY not in setup.defects,
             keytab_of=self._keytab_of,
         )

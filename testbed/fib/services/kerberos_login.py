@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from . import krb5
 from .config import KerberosConfig
+from .kdcs import Conversation, Kdcs
 from .outcome import Outcome, accepted, failed, refused
 
 # The TGT serves for one verification.
@@ -34,7 +37,7 @@ _REFUSALS = frozenset(
 _NO_ANSWER = frozenset({krb5.KDC_UNREACH, krb5.REALM_CANT_RESOLVE, krb5.REALM_UNKNOWN})
 
 # One file for the process (KRB5_CONFIG). It names no realm and no server: all that is a tenant's
-# comes from the call and from the tenant's DNS.
+# comes from the call and from the tenant's DNS, or from what that led to (`kdcs`).
 CONFIGURATION = """\
 [libdefaults]
  dns_lookup_kdc = true
@@ -48,21 +51,34 @@ CONFIGURATION = """\
 """
 
 
+@dataclass(frozen=True, slots=True)
+class KerberosFiles:
+    """Where libkrb5's `configuration` is, and the folder of replay caches, one a FIB."""
+
+    configuration: Path
+    rcaches: Path
+
+
 class KerberosLogin:
     """Authenticates by password or ticket; may be used by several threads at once.
 
-    Replay caches of tickets are files in `rcache_directory`, one a FIB. `verify_kdc` off and
-    `keytab_of` are deliberate defects, for negative controls: see `tenantd`.
+    `thread_fib` tells the FIB of the calling thread: of a tenant's KDCs one that answered is asked
+    first. `verify_kdc` off and `keytab_of` are deliberate defects, for negative controls: see
+    `tenantd`.
     """
 
     def __init__(
         self,
         *,
-        rcache_directory: Path,
+        state: KerberosFiles,
+        kdcs: Kdcs,
+        thread_fib: Callable[[], int],
         verify_kdc: bool = True,
         keytab_of: Callable[[KerberosConfig], Path] = lambda config: config.keytab,
     ) -> None:
-        self._rcache_directory = rcache_directory
+        self._state = state
+        self._kdcs = kdcs
+        self._thread_fib = thread_fib
         self._verify_kdc = verify_kdc
         self._keytab_of = keytab_of
         self._loading = threading.Lock()
@@ -83,23 +99,40 @@ class KerberosLogin:
         if not password:
             return refused("empty password")
         try:
-            with krb5.open_krb5() as library:
-                return self._login(library, config, user, password)
+            return self._login(config, user, password)
         except krb5.Krb5Error as error:
             return failed(f"kerberos: {error}", is_unavailable=error.code in _NO_ANSWER)
 
-    def _login(
-        self, library: krb5.Krb5, config: KerberosConfig, user: str, password: str
-    ) -> Outcome:
+    @contextmanager
+    def _library(self, realm: str) -> Iterator[tuple[krb5.Krb5, Conversation]]:
+        """Yield libkrb5 as it asks KDCs of the calling thread's FIB, and what it tells of that."""
+        fib, heard = self._thread_fib(), Conversation()
+        order = self._kdcs.file(fib)
+        files = (
+            (self._state.configuration,) if order is None else (order, self._state.configuration)
+        )
+        try:
+            with krb5.open_krb5(files, heard.hear) as library:
+                yield library, heard
+        finally:
+            self._kdcs.learn(fib, realm, heard.take())
+
+    def _login(self, config: KerberosConfig, user: str, password: str) -> Outcome:
         keytab_name = f"FILE:{self._keytab_of(config)}"
         with (
+            self._library(config.realm) as (library, heard),
             library.keytab(keytab_name) as keytab,
             library.service_principal(config.principal) as service,
             library.user_principal(user, config.realm) as client,
         ):
             try:
                 with library.initial_credentials(client, password, life_s=_LIFE_S) as creds:
-                    if self._verify_kdc:
+                    if self._verify_kdc and heard.had_silence:
+                        # Without waiting for the silent one again.
+                        self._kdcs.learn(self._thread_fib(), config.realm, heard.take())
+                        with self._library(config.realm) as (other, _):
+                            other.verify(creds, service, keytab)
+                    elif self._verify_kdc:
                         library.verify(creds, service, keytab)
             except krb5.Krb5Error as error:
                 if error.call == "krb5_verify_init_creds" and error.code not in _NO_ANSWER:
@@ -122,7 +155,7 @@ class KerberosLogin:
                 name=gssapi.Name(config.principal, gssapi.NameType.kerberos_principal),
                 store={
                     "keytab": f"FILE:{keytab}",
-                    "rcache": f"file2:{self._rcache_directory / str(fib)}",
+                    "rcache": f"file2:{self._state.rcaches / str(fib)}",
                 },
             )
         except GSSError as error:

@@ -10,10 +10,12 @@ Layouts and prototypes: krb5/krb5.h of MIT Kerberos 1.20.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_int32, c_uint, c_void_p
+from ctypes import CFUNCTYPE, POINTER, Structure, byref, c_char_p, c_int, c_int32, c_uint, c_void_p
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 _PARSE_NO_REALM = 0x1
 # ERROR_TABLE_BASE_krb5: protocol error N of RFC 4120 is BASE + N.
@@ -75,11 +77,22 @@ class _VerifyOptions(Structure):
     _fields_ = (("flags", c_int32), ("ap_req_nofail", c_int))
 
 
+class _TraceInfo(Structure):
+    """`krb5_trace_info`."""
+
+    _fields_ = (("message", c_char_p),)
+
+
 _OUT = POINTER(c_void_p)
+_ON_TRACE = CFUNCTYPE(None, c_void_p, POINTER(_TraceInfo), c_void_p)
 # name: (result, arguments). Everything with result c_int32 is a krb5_error_code.
 _PROTOTYPES = {
     "krb5_init_context": (c_int32, (_OUT,)),
+    "krb5_init_context_profile": (c_int32, (c_void_p, c_int32, _OUT)),
     "krb5_free_context": (None, (c_void_p,)),
+    "krb5_set_trace_callback": (c_int32, (c_void_p, _ON_TRACE, c_void_p)),
+    "profile_init_path": (c_int32, (c_char_p, _OUT)),
+    "profile_release": (None, (c_void_p,)),
     "krb5_get_error_message": (c_void_p, (c_void_p, c_int32)),
     "krb5_free_error_message": (None, (c_void_p, c_void_p)),
     "krb5_parse_name": (c_int32, (c_void_p, c_char_p, _OUT)),
@@ -263,14 +276,39 @@ class Krb5:
 
 
 @contextmanager
-def open_krb5() -> Iterator[Krb5]:
-    """Yield a libkrb5 context of its own for the calling thread."""
+def open_krb5(files: tuple[Path, ...], told: Callable[[str], None]) -> Iterator[Krb5]:
+    """Yield a libkrb5 context of its own for the calling thread.
+
+    It is configured by `files`, the earlier the more they count, and says to `told` what it does.
+    """
     library = load_library()
-    context = c_void_p()
-    code = library.krb5_init_context(byref(context))
-    if code:
-        raise Krb5Error("krb5_init_context", code, "cannot read the Kerberos configuration")
+    context = _new_context(library, ":".join(map(str, files)))
+
+    @_ON_TRACE
+    def on_trace(_context: Any, info: Any, _data: Any) -> None:
+        if info:  # none when the context ends
+            told(info.contents.message.decode("utf-8", "replace"))
+
+    library.krb5_set_trace_callback(context, on_trace, None)
     try:
         yield Krb5(library, context)
     finally:
         library.krb5_free_context(context)
+
+
+def _new_context(library: ctypes.CDLL, path: str) -> c_void_p:
+    """Return a context with a profile of its own; whoever makes it frees it.
+
+    The profile library shares what it has read of a file among all profiles of the process: so a
+    profile is never changed, and a file never written anew under the same name.
+    """
+    profile, context = c_void_p(), c_void_p()
+    code = library.profile_init_path(path.encode(), byref(profile))
+    if not code:
+        try:
+            code = library.krb5_init_context_profile(profile, 0, byref(context))
+        finally:
+            library.profile_release(profile)  # the context has a copy
+    if code:
+        raise Krb5Error("krb5_init_context", code, "cannot read the Kerberos configuration")
+    return context

@@ -1,4 +1,4 @@
-"""The daemon's directory of state: replay caches, its Kerberos configuration, the ready file."""
+"""The daemon's directory of state: replay caches, Kerberos configuration, the ready file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ class StateDirectory:
         self._path = path
         self._ready = path / "ready.json"
         self.rcache = path / "rcache"
+        self.kdcs = path / "kdcs"
         self.krb5_conf = path / "krb5.conf"
 
     def create(self, owner: Identity) -> None:
         """Make what is missing and, as root, give it to `owner`."""
-        for directory in (self._path, self.rcache):
+        for directory in (self._path, self.rcache, self.kdcs):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if os.geteuid() == 0:
                 os.chown(directory, owner.uid, owner.gid)

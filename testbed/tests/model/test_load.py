@@ -110,7 +110,7 @@ def test_twins_differ_in_passwords_alone() -> None:
     assert not set(castor.users.values()) & set(pollux.users.values())
     same = pollux.users
     assert castor.model_copy(update={"users": same}) == pollux
-    assert list(castor.services.present()) == ["dns", "ldap", "ldap2", "kdc"]
+    assert list(castor.services.present()) == ["dns", "ldap", "ldap2", "kdc", "kdc2"]
 
 
 def test_recorded_copy_is_read_as_the_file_it_was_made_of(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from testbed.plan.resources import (
     NetworkPlan,
     RealmPlan,
     Record,
+    ReplicaPlan,
     Role,
     RouterPlan,
     Secret,
@@ -68,6 +69,7 @@ TENANT = TenantPlan(
         _container(Role.LDAP, 89),
         _container(Role.LDAP2, 90),
         _container(Role.KDC, 88),
+        _container(Role.KDC2, 87),
     ),
     resolvers=(ip_address("192.168.0.53"), ip_address("fd00:c0a8::53")),
     records=(
@@ -94,11 +96,25 @@ TENANT = TenantPlan(
     realm=RealmPlan(
         host="kdc.alpha.test",
         address=ip_address("192.168.0.88"),
+        second=ReplicaPlan(
+            host="kdc2.alpha.test",
+            address=ip_address("192.168.0.87"),
+            principal=Secret("host/192.168.0.87", "replica-secret"),
+        ),
         realm="ALPHA.TEST",
+        master=Secret("K/M", "master-secret"),
         admin=Secret("admin/admin", "realm-secret"),
         services=("login/server.alpha.test",),
     ),
     login=Method.KERBEROS,
+)
+SECRETS = (
+    "wonderland",
+    HOSTILE,
+    "directory-secret",
+    "realm-secret",
+    "master-secret",
+    "replica-secret",
 )
 ROLES = pytest.mark.parametrize("role", list(Role))
 
@@ -146,7 +162,7 @@ def test_tls_is_configured_where_the_directory_has_it(role: Role) -> None:
 
 @ROLES
 def test_secrets_are_readable_by_their_owner_only_and_shown_by_no_repr(role: Role) -> None:
-    secrets = [b"wonderland", HOSTILE.encode(), b"directory-secret", b"realm-secret"]
+    secrets = [secret.encode() for secret in SECRETS]
     for file in _files(role).values():
         assert "wonderland" not in repr(file)
         if any(secret in file.content for secret in secrets):
@@ -156,11 +172,11 @@ def test_secrets_are_readable_by_their_owner_only_and_shown_by_no_repr(role: Rol
 @ROLES
 def test_a_question_carries_no_secret(role: Role) -> None:
     argv = " ".join(service_question(TENANT, TENANT.container(role)).argv)
-    for secret in ("wonderland", HOSTILE, "directory-secret", "realm-secret"):
+    for secret in SECRETS:
         assert secret not in argv
 
 
-@pytest.mark.parametrize("role", [Role.DNS, Role.LDAP, Role.KDC])
+@pytest.mark.parametrize("role", [role for role in Role if role is not Role.CLIENT])
 def test_servers_have_no_capability(role: Role) -> None:
     assert services.CAPABILITIES[role] == ()
 
@@ -169,6 +185,33 @@ def test_servers_own_their_files_by_the_number_in_their_image() -> None:
     dockerfile = (services.TENANTS / "base" / "Dockerfile").read_text()
     assert f"groupadd --gid {services.SERVICE_UID} service" in dockerfile
     assert f"useradd --uid {services.SERVICE_UID} --gid service" in dockerfile
+
+
+def test_second_kdc_takes_the_database_from_the_first_alone() -> None:
+    first, second = _files(Role.KDC), _files(Role.KDC2)
+    assert second["/etc/testbed/kpropd.acl"].content == b"host/kdc.alpha.test@ALPHA.TEST\n"
+    assert first["/etc/testbed/replica"].content == b"192.168.0.87\n"
+    shared = ("/etc/testbed/kdc.conf", "/etc/testbed/master.password")
+    assert [first[path] for path in shared] == [second[path] for path in shared]
+    # What it makes by itself is as good as nothing, but the key under which it is sent the rest.
+    key = '-pw "replica-secret" "host/192.168.0.87"'
+    (made,) = (
+        line
+        for line in second["/etc/testbed/principals"].content.decode().splitlines()
+        if line.startswith("add_principal")
+    )
+    assert made.endswith(key)
+    assert key in first["/etc/testbed/principals"].content.decode()
+
+
+def test_only_kdc_sends_its_database_to_nobody() -> None:
+    assert TENANT.realm is not None
+    alone = dataclasses.replace(TENANT, realm=dataclasses.replace(TENANT.realm, second=None))
+    files = _files(Role.KDC, alone)
+    assert "/etc/testbed/replica" not in files
+    assert "host/" not in files["/etc/testbed/principals"].content.decode()
+    with pytest.raises(LookupError, match=r"ALPHA\.TEST"):
+        _files(Role.KDC2, alone)
 
 
 def test_keytab_is_where_the_realm_leaves_it() -> None:
