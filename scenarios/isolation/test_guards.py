@@ -180,10 +180,11 @@ def send_from_router(sender: Tenant, sut_mac: str, packet: object) -> None:
     sender.transmit(Ether(src=uplink.mac, dst=sut_mac) / packet)
 
 
-@pytest.mark.expects("foreign-icmp")
+@pytest.mark.expects("foreign-icmp", "sender")
 @pytest.mark.tenants(2, overlap="client")
+@pytest.mark.parametrize("at", ["its own address", "the victim's address"])
 def test_error_about_another_tenants_flow_is_not_believed(
-    deployment: Running, tenants: tuple[Tenant, ...]
+    at: str, deployment: Running, tenants: tuple[Tenant, ...]
 ) -> None:
     victim, forger = tenants
     sut_mac = deployment.plan.sut.machine.mac
@@ -192,7 +193,8 @@ def test_error_about_another_tenants_flow_is_not_believed(
     with deployment.program(ASKER, victim.fib, target) as program:
         source, port = program.said()
         flow = (source, port, target)
-        send_from_router(forger, sut_mac, icmp_error(target, str(forger.server), flow))
+        aim = source if at == "the victim's address" else str(forger.server)
+        send_from_router(forger, sut_mac, icmp_error(target, aim, flow))
         # Behind the forged error, an answer: had the error been believed, it would come first.
         send_from_router(victim, sut_mac, answer(target, source, port))
         assert program.said() == "answer"

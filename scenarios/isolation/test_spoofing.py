@@ -8,9 +8,22 @@ from dataclasses import dataclass
 
 import pytest
 
-from testbed.api import Capture, Role, Running, Tenant, new_nonce
+from scenarios.guest import client_address
+from testbed.api import Capture, Running, Tenant, new_nonce
 
 PORT = 7007
+FIRST_PORT = 23000
+HALF = 1000  # of a datagram in two fragments
+
+# Hears datagrams at any address, and says which letter they are of.
+LISTENER = """
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.bind(("0.0.0.0", int(sys.argv[1])))
+    say("ready")
+    while True:
+        data = s.recv(9000).decode()
+        say([len(data), "".join(sorted(set(data)))])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +38,16 @@ class Crafted:
     def send(self, sut_mac: str) -> None:
         """Put it on the segment, from inside the router's namespace."""
         from scapy.layers.inet import IP, UDP  # noqa: PLC0415 - scapy takes a second to load
+        from scapy.layers.inet6 import IPv6  # noqa: PLC0415
         from scapy.layers.l2 import Ether  # noqa: PLC0415
 
+        layer = IPv6 if ":" in self.source else IP
         uplink = self.sender.plan.router.uplink
         request = json.dumps({"op": "echo", "nonce": self.nonce, "data": ""}).encode()
         ethernet = Ether(src=uplink.mac, dst=sut_mac)
-        packet = IP(src=self.source, dst=self.destination) / UDP(sport=40001, dport=PORT) / request
+        packet = (
+            layer(src=self.source, dst=self.destination) / UDP(sport=40001, dport=PORT) / request
+        )
         self.sender.transmit(ethernet / packet)
 
 
@@ -49,19 +66,24 @@ def answers(wire: Capture, nonce: str, sut_mac: str) -> int:
 @pytest.mark.exclusive
 @pytest.mark.expects("sender", "hairpin")
 @pytest.mark.tenants("alpha", "bravo")
+@pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("reason", ["sender", "hairpin"])
 def test_forged_frame_is_dropped_and_counted(
-    reason: str, deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
+    reason: str, version: int, deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
 ) -> None:
-    alpha, bravo = tenants
+    alpha = tenants[0]
     sut_mac = deployment.plan.sut.machine.mac
-    client = str(alpha.plan.container(Role.CLIENT).addresses[0].ip)
-    honest = Crafted(alpha, client, str(alpha.server), new_nonce(alpha.name))
+    client = str(client_address(alpha, version))
+    own, other = (
+        next(str(a.ip) for a in tenant.plan.server_addresses if a.version == version)
+        for tenant in tenants
+    )
+    honest = Crafted(alpha, client, own, new_nonce(alpha.name))
     forged = {
         # Another tenant's server address, from a router that is not that tenant's.
-        "sender": Crafted(alpha, client, str(bravo.server), new_nonce(alpha.name)),
+        "sender": Crafted(alpha, client, other, new_nonce(alpha.name)),
         # A source address that is the SUT's own: its packet came back to it.
-        "hairpin": Crafted(alpha, str(alpha.server), str(alpha.server), new_nonce(alpha.name)),
+        "hairpin": Crafted(alpha, own, own, new_nonce(alpha.name)),
     }[reason]
     before = drops(deployment)
     forged.send(sut_mac)
@@ -71,3 +93,39 @@ def test_forged_frame_is_dropped_and_counted(
     after = drops(deployment)
     changed = {name: after[name] - before[name] for name in after if after[name] != before[name]}
     assert changed == {reason: 1}
+
+
+@pytest.mark.expects("sender")
+@pytest.mark.tenants(2, overlap="client")
+def test_fragment_of_another_router_completes_no_datagram(
+    deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
+) -> None:
+    """A later fragment has no port and no checksum of its own: only its sender tells whose it is."""
+    from scapy.layers.inet import IP, UDP, fragment  # noqa: PLC0415 - scapy takes a second to load
+    from scapy.layers.l2 import Ether  # noqa: PLC0415
+
+    victim, forger = tenants
+    sut_mac, port = deployment.plan.sut.machine.mac, FIRST_PORT + victim.fib
+    header = IP(src=str(client_address(victim)), dst=str(victim.server), id=victim.fib)
+
+    def put(sender: Tenant, packet: object) -> None:
+        sender.transmit(Ether(src=sender.plan.router.uplink.mac, dst=sut_mac) / packet)
+
+    def fragments(letter: str) -> list[object]:
+        # No checksum: a forger knows what makes one right, and we need not.
+        datagram = header / UDP(sport=9, dport=port, chksum=0) / (letter * 2 * HALF).encode()
+        found: list[object] = fragment(datagram, fragsize=HALF)  # type: ignore[no-untyped-call]
+        return found
+
+    first, *rest = fragments("h")
+    forged = fragments("f")[1:]
+    with deployment.program(LISTENER, port) as program:
+        assert program.said() == "ready"
+        put(victim, first)
+        for packet in forged:
+            put(forger, packet)
+        for packet in rest:
+            put(victim, packet)
+        assert program.said() == [2 * HALF, "h"]
+    sent = [f for f in wire.frames() if f.source_mac == forger.plan.router.uplink.mac]
+    assert len(sent) >= len(forged), "nothing was forged"

@@ -7,9 +7,11 @@ import pytest
 from scenarios.checks import assert_no_leak, assert_served_at_once
 from testbed.api import (
     Capture,
+    Record,
     Running,
     Tenant,
     ask,
+    faults,
     frames_of,
     new_nonce,
     ping,
@@ -67,3 +69,24 @@ def test_same_name_resolves_differently_in_each_tenant(
         dns_frames = [f for f in frames_of(wire.frames(), tenant.plan) if f.touches(port=53)]
         assert dns_frames, f"{tenant}: its DNS was not asked"
     assert_no_leak(deployment.plan, wire)
+
+
+@pytest.mark.tenants(2, services=["dns"])
+def test_name_that_changes_in_one_tenant_has_changed_there_alone(
+    tenants: tuple[Tenant, ...],
+) -> None:
+    """Nobody between a tenant and its DNS remembers names: neither for it nor for others."""
+    tenant, other = tenants
+    name = tenant.plan.probe_name
+
+    def addresses(one: Tenant) -> set[str]:
+        return {str(found) for found in resolve(one.client, route_to(one.client), name).resolved}
+
+    before, others = addresses(tenant), addresses(other)
+    changed = {"A": "192.168.0.77", "AAAA": "fd00:c0a8::77"}
+    assert before.isdisjoint(changed.values())
+    lies = [Record(f"{name}.", kind, address) for kind, address in changed.items()]
+    with faults.dns_lying(tenant, lies):
+        assert addresses(tenant) == set(changed.values())
+        assert addresses(other) == others
+    assert addresses(tenant) == before

@@ -8,6 +8,9 @@ _LOGIN = "authentication/test_login.py"
 _REACH = "routing/test_reach.py"
 _TLS = "authentication/test_tls.py"
 _FAILOVER = "authentication/test_failover.py"
+_KERBEROS = "authentication/test_kerberos.py"
+_OUTAGES = "authentication/test_outages.py"
+_SECOND_KDC = "authentication/test_second_kdc.py"
 
 DAEMON = (
     Mutant(
@@ -37,7 +40,7 @@ DAEMON = (
     Mutant(
         "no-kdc-verify",
         "whoever answers as the KDC is believed",
-        ("authentication/test_kerberos.py::test_kdc_without_our_key_is_not_believed",),
+        (f"{_KERBEROS}::test_kdc_without_our_key_is_not_believed",),
         defects=("no-kdc-verify",),
     ),
     Mutant(
@@ -63,7 +66,7 @@ DAEMON = (
     Mutant(
         "cut-off-is-everybodys",
         "ending one tenant's overdue request shuts down the connections to every tenant's servers",
-        ("authentication/test_outages.py::test_request_that_is_cut_off_takes_nobody_along",),
+        (f"{_OUTAGES}::test_request_that_is_cut_off_takes_nobody_along",),
         (
             Patch(
                 "services/cutoff.py",
@@ -89,6 +92,30 @@ DAEMON = (
         "the directory that answered one tenant is asked first for every tenant",
         (f"{_FAILOVER}::test_login_goes_on_at_the_other_directory",),
         (Patch("services/ldap_login.py", "fib = self._thread_fib()\n", "fib = 0\n"),),
+    ),
+    Mutant(
+        "silent-kdc-asked-again",
+        "a KDC that does not answer is asked first at each login",
+        (f"{_SECOND_KDC}::test_login_goes_on_at_the_other_kdc",),
+        (
+            Patch(
+                "services/kdcs.py",
+                "        elif heard.answered is not None and heard.had_silence:\n",
+                "        elif heard.answered is not None and not heard.asked:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "kdc-order-is-everybodys",
+        "the KDC that answered one tenant is asked first for every tenant",
+        (f"{_SECOND_KDC}::test_login_goes_on_at_the_other_kdc",),
+        (
+            Patch(
+                "services/kdcs.py",
+                "self._orders.get(fib, (None, 0.0))",
+                "next(iter(self._orders.values()), (None, 0.0))",
+            ),
+        ),
     ),
     Mutant(
         "tls-falls-back",
@@ -125,6 +152,93 @@ DAEMON = (
         "whatever certificate a directory shows is believed",
         (f"{_TLS}::test_directory_that_does_not_prove_itself_is_told_nothing",),
         (Patch("services/ldap_login.py", "ldap.OPT_X_TLS_DEMAND", "ldap.OPT_X_TLS_NEVER"),),
+    ),
+    Mutant(
+        "referrals-followed",
+        "a directory may send the daemon, and the user's password, to any other",
+        ("authentication/test_referrals.py::test_password_does_not_follow_a_referral",),
+        (
+            Patch(
+                "services/ldap_login.py",
+                "ldap.OPT_REFERRALS, ldap.OPT_OFF",
+                "ldap.OPT_REFERRALS, ldap.OPT_ON",
+            ),
+        ),
+    ),
+    Mutant(
+        "login-remembered",
+        "a password that a directory has accepted once is not asked about again",
+        (f"{_KERBEROS}::test_changed_password_counts_at_once_and_for_its_tenant_alone",),
+        (
+            Patch(
+                "services/ldap_login.py",
+                "        reasons = []\n",
+                "        if (fib, user_dn, password) in _accepted:\n"
+                "            return accepted(user_dn)\n"
+                "        reasons = []\n",
+            ),
+            Patch(
+                "services/ldap_login.py",
+                "                self._answered[fib] = uri\n",
+                "                self._answered[fib] = uri\n"
+                '                if outcome.verdict == "accepted":\n'
+                "                    _accepted.add((fib, user_dn, password))\n",
+            ),
+            Patch(
+                "services/ldap_login.py",
+                "class _NoTlsError(Exception):",
+                "_accepted: set[tuple[int, str, str]] = set()\n\n\nclass _NoTlsError(Exception):",
+            ),
+        ),
+    ),
+    Mutant(
+        "name-is-parsed",
+        "a slash in a user's name makes it a principal of two parts, such as the realm's administrator",
+        ("authentication/test_names.py::test_administrators_of_servers_are_no_users",),
+        (Patch("services/krb5.py", 'sign in "\\\\/@"', 'sign in "\\\\@"'),),
+    ),
+    Mutant(
+        "token-counts-again",
+        "no replay cache: a ticket's token is accepted as often as it is shown",
+        (f"{_KERBEROS}::test_token_counts_once",),
+        (
+            Patch(
+                "services/kerberos_login.py",
+                'f"file2:{self._state.rcaches / str(fib)}"',
+                '"none:"',
+            ),
+        ),
+    ),
+    Mutant(
+        "tenant-holds-every-worker",
+        "a tenant whose servers are lost may hold all of the daemon's workers",
+        (f"{_OUTAGES}::test_outage_of_one_tenant_does_not_slow_anothers_logins",),
+        (
+            Patch(
+                "services/scheduler.py",
+                "        self._limit = max(1, workers - 1)\n",
+                "        self._limit = workers\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "names-remembered",
+        "a name that a tenant's DNS has told is not asked for again",
+        ("isolation/test_wire.py::test_name_that_changes_in_one_tenant_has_changed_there_alone",),
+        (
+            Patch(
+                "services/answer.py",
+                "        seen.resolved = self._resolve(name)\n",
+                "        known = _known.get((tenant.fib, name)) or self._resolve(name)\n"
+                "        _known[tenant.fib, name] = known\n"
+                "        seen.resolved = known\n",
+            ),
+            Patch(
+                "services/answer.py",
+                "class _Seen:",
+                "_known: dict[tuple[int, str], Resolved] = {}\n\n\nclass _Seen:",
+            ),
+        ),
     ),
     Mutant(
         "resolver-remembers",
