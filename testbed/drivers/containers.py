@@ -23,10 +23,10 @@ from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import ipam
 from testbed.drivers.dockerd import explained
 from testbed.errors import ResourceError
+from testbed.plan.files import FileSpec, files_archive
 from testbed.plan.identity import DeploymentId
 from testbed.plan.names import DEPLOYMENT_LABEL, TENANT_LABEL, labels
 from testbed.plan.resources import ContainerPlan, Plan, TenantPlan
-from testbed.plan.services import FileSpec, files_archive
 
 _RECIPE_LABEL = "testbed.recipe"
 _LINK_LABEL = "testbed.link"

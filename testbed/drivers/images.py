@@ -24,8 +24,8 @@ from testbed.drivers import apt, process, store
 from testbed.drivers.dockerd import explained
 from testbed.errors import PreflightError, ResourceError
 from testbed.events import Events
+from testbed.plan.files import TENANTS
 from testbed.plan.resources import Role
-from testbed.plan.services import TENANTS
 
 BASE_IMAGE = "TESTBED_BASE_IMAGE"
 """Environment variable: an image with apt to build on, instead of our own from packages."""

@@ -11,8 +11,9 @@ from testbed.drivers import x509
 from testbed.faults.note import fault, note
 from testbed.faults.services import serve_anew
 from testbed.lifecycle import certificates
+from testbed.plan.files import FileSpec
 from testbed.plan.resources import ContainerPlan, Role, TenantPlan
-from testbed.plan.services import FileSpec, service_files, tls_files
+from testbed.plan.services import service_files, tls_files
 from testbed.running import Tenant
 
 

@@ -10,8 +10,9 @@ from testbed.drivers import containers
 from testbed.errors import ResourceError
 from testbed.faults.note import fault, note
 from testbed.lifecycle.tenants import await_health
+from testbed.plan.files import FileSpec
 from testbed.plan.resources import ContainerPlan, Record, Role, TenantPlan
-from testbed.plan.services import FileSpec, admin_dn, ldap_program, service_files, user_dn
+from testbed.plan.services import admin_dn, ldap_program, service_files, user_dn
 from testbed.running import Tenant
 
 _KEPT_REALM = "/var/lib/testbed/kept"

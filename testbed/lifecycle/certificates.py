@@ -11,8 +11,9 @@ import shutil
 from pathlib import Path
 from tempfile import mkdtemp
 
+from testbed.plan.files import FileSpec
 from testbed.plan.resources import ContainerPlan, Role, TenantPlan
-from testbed.plan.services import Certified, FileSpec, tls_files
+from testbed.plan.services import Certified, tls_files
 
 _FOLDER = "authorities"
 _AUTHORITY = "authority"

@@ -19,8 +19,8 @@ from testbed.errors import TestbedError
 from testbed.lifecycle import certificates
 from testbed.lifecycle.deployment import Deployment
 from testbed.plan.daemon import authority_path, daemon_config, keytab_path
+from testbed.plan.realm import KEYTAB
 from testbed.plan.resources import Plan, Role, TenantPlan
-from testbed.plan.services import KEYTAB
 from testbed.sut.channel import GuestFile
 from testbed.sut.protocol import Sut
 

@@ -9,39 +9,31 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import re
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from testbed.plan import escaping
+from testbed.plan import escaping, realm
+from testbed.plan.files import (
+    ETC,
+    SECRET_MODE,
+    FileSpec,
+    Question,
+    render,
+    root_file,
+    service_file,
+)
 from testbed.plan.resources import (
-    Address,
     ContainerPlan,
     DirectoryPlan,
     Network,
-    RealmPlan,
     Record,
-    ReplicaPlan,
     Role,
     Secret,
     TenantPlan,
 )
-
-TENANTS = Path(__file__).parents[2] / "tenants"
-
-SERVICE_UID = 10001
-"""User and group that servers run as; `tenants/base/Dockerfile` makes them."""
-
-KEYTAB = "/var/lib/testbed/service.keytab"
-"""Keys of the realm's services, inside its KDC's container; complete once the KDC is healthy."""
 
 CAPABILITIES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
     {
@@ -60,26 +52,8 @@ CAPABILITIES: Mapping[Role, tuple[str, ...]] = MappingProxyType(
 SYSCTLS: Mapping[str, str] = MappingProxyType({"net.ipv4.ip_unprivileged_port_start": "0"})
 """Of every container: servers are not root and yet listen on 53, 88 and 389."""
 
-_ETC = "/etc/testbed"
-_AUTHORITY = f"{_ETC}/authority.pem"
-_HEALTH_PASSWORD = f"{_ETC}/health.password"
-_HEALTH_KEYTAB = "/var/lib/testbed/health.keytab"
-_HEALTH_PRINCIPAL = "testbed/health"
-_OWN_KEYTAB = "/var/lib/testbed/own.keytab"
-_MODIFIED_S = 1  # one time for all, but not 0: nsd takes that for a zone without changes to read
-_SECRET_MODE = 0o400
-_PUBLIC_MODE = 0o444
-
-
-@dataclass(frozen=True, slots=True)
-class FileSpec:
-    """A file inside a container; its directory is part of the image."""
-
-    path: str
-    content: bytes = field(repr=False)
-    mode: int
-    uid: int
-    gid: int
+_AUTHORITY = f"{ETC}/authority.pem"
+_HEALTH_PASSWORD = f"{ETC}/health.password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +62,6 @@ class Certified:
 
     certificate: bytes
     key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A command inside the container itself: the service works if it exits 0 and prints `answer`.
-
-    It carries no secret: passwords and keys are read from files that only its user can read.
-    """
-
-    argv: tuple[str, ...]
-    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +96,8 @@ def service_files(tenant: TenantPlan, container: ContainerPlan) -> tuple[FileSpe
         Role.DNS: _dns_files,
         Role.LDAP: _ldap_files,
         Role.LDAP2: _ldap_files,
-        Role.KDC: _kdc_files,
-        Role.KDC2: _replica_files,
+        Role.KDC: realm.kdc_files,
+        Role.KDC2: realm.replica_files,
     }[container.role](tenant)
     return tuple(sorted(files, key=lambda file: file.path))
 
@@ -144,27 +107,14 @@ def tls_files(authority: bytes, own: Certified | None) -> tuple[FileSpec, ...]:
 
     The certificate of the `authority` that it trusts, and what it shows of itself if it is a server.
     """
-    trusted = _root_file(_AUTHORITY, authority)
+    trusted = root_file(_AUTHORITY, authority)
     if own is None:
         return (trusted,)
     return (
         trusted,
-        _service_file(f"{_ETC}/server.pem", own.certificate),
-        _service_file(f"{_ETC}/server.key", own.key),
+        service_file(f"{ETC}/server.pem", own.certificate),
+        service_file(f"{ETC}/server.key", own.key),
     )
-
-
-def files_archive(files: tuple[FileSpec, ...]) -> bytes:
-    """Return `files` as a tar archive, to be unpacked at a container's root; same in, same out."""
-    output = io.BytesIO()
-    with tarfile.open(fileobj=output, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for file in files:
-            member = tarfile.TarInfo(file.path.removeprefix("/"))
-            member.size = len(file.content)
-            member.mtime = _MODIFIED_S
-            member.mode, member.uid, member.gid = file.mode, file.uid, file.gid
-            archive.addfile(member, io.BytesIO(file.content))
-    return output.getvalue()
 
 
 def service_question(tenant: TenantPlan, container: ContainerPlan) -> Question:
@@ -181,11 +131,9 @@ def service_question(tenant: TenantPlan, container: ContainerPlan) -> Question:
         case Role.LDAP | Role.LDAP2:
             return _ldap_question(_directory(tenant), escaping.endpoint(address))
         case Role.KDC:
-            return Question(
-                ("kinit", "-c", "MEMORY:", "-k", "-t", _HEALTH_KEYTAB, _HEALTH_PRINCIPAL)
-            )
+            return realm.kdc_question()
         case Role.KDC2:
-            return _replica_question(tenant)
+            return realm.replica_question(tenant)
 
 
 def docker_resolvers(tenant: TenantPlan) -> tuple[str, ...]:
@@ -209,37 +157,33 @@ def admin_dn(directory: DirectoryPlan) -> str:
 
 def password_file(user: str) -> str:
     """Return where the client keeps the password of `user`: no newline, readable by root only."""
-    return f"{_ETC}/passwords/{quote(user, safe='')}.password"
+    return f"{ETC}/passwords/{quote(user, safe='')}.password"
 
 
 def _client_files(tenant: TenantPlan) -> Iterator[FileSpec]:
     domain = escaping.host(tenant.domain)
-    resolv_conf = _render("client/resolv.conf", resolvers=tenant.resolvers, domain=domain)
-    yield _root_file(f"{_ETC}/resolv.conf", resolv_conf)
-    yield _root_file(
-        "/etc/krb5.conf", _render("client/krb5.conf", realm=tenant.realm, domain=domain)
-    )
-    yield _root_file("/etc/ldap/ldap.conf", _render("client/ldap.conf", directory=tenant.directory))
+    resolv_conf = render("client/resolv.conf", resolvers=tenant.resolvers, domain=domain)
+    yield root_file(f"{ETC}/resolv.conf", resolv_conf)
+    yield root_file("/etc/krb5.conf", render("client/krb5.conf", realm=tenant.realm, domain=domain))
+    yield root_file("/etc/ldap/ldap.conf", render("client/ldap.conf", directory=tenant.directory))
     for user in tenant.users:
-        yield _root_file(password_file(user.name), user.password.encode(), _SECRET_MODE)
+        yield root_file(password_file(user.name), user.password.encode(), SECRET_MODE)
 
 
 def _client_question(tenant: TenantPlan) -> Question:
     """Ask for the tenant's own zone, where it has one: proves its resolvers are the client's."""
     if not tenant.resolvers or not _has(tenant, Role.DNS):
-        return Question(("cmp", f"{_ETC}/resolv.conf", "/etc/resolv.conf"))
+        return Question(("cmp", f"{ETC}/resolv.conf", "/etc/resolv.conf"))
     argv = ("dig", "+short", "+time=1", "+tries=1", _domain(tenant), "SOA")
     return Question(argv, answer=_name_server(tenant))
 
 
 def _dns_files(tenant: TenantPlan) -> Iterator[FileSpec]:
     zones = _zones(tenant)
-    yield _service_file(f"{_ETC}/nsd.conf", _render("dns/nsd.conf", zones=zones))
+    yield service_file(f"{ETC}/nsd.conf", render("dns/nsd.conf", zones=zones))
     for zone in zones:
-        content = _render(
-            "dns/zone", zone=zone, server=_name_server(tenant), domain=_domain(tenant)
-        )
-        yield _service_file(f"{_ETC}/{zone.file}", content)
+        content = render("dns/zone", zone=zone, server=_name_server(tenant), domain=_domain(tenant))
+        yield service_file(f"{ETC}/{zone.file}", content)
 
 
 def _zones(tenant: TenantPlan) -> tuple[_Zone, ...]:
@@ -281,16 +225,16 @@ def _has(tenant: TenantPlan, role: Role) -> bool:
 
 def _ldap_files(tenant: TenantPlan) -> Iterator[FileSpec]:
     directory = _directory(tenant)
-    config = _render(
+    config = render(
         "ldap/slapd.conf",
         directory=directory,
         admin_dn=admin_dn(directory),
         admin_hash=_hashed(tenant, directory.admin),
     )
     entries = _entries(tenant, directory)
-    yield _service_file(f"{_ETC}/slapd.conf", config)
-    yield _service_file(f"{_ETC}/directory.ldif", _render("ldap/directory.ldif", entries=entries))
-    yield _service_file(_HEALTH_PASSWORD, directory.admin.password.encode())
+    yield service_file(f"{ETC}/slapd.conf", config)
+    yield service_file(f"{ETC}/directory.ldif", render("ldap/directory.ldif", entries=entries))
+    yield service_file(_HEALTH_PASSWORD, directory.admin.password.encode())
 
 
 def _directory(tenant: TenantPlan) -> DirectoryPlan:
@@ -356,91 +300,3 @@ def _ldap_question(directory: DirectoryPlan, endpoint: str) -> Question:
         *("-s", "base", "-b", _people_dn(directory), "1.1"),
     )
     return Question(argv, answer="dn:")
-
-
-def _kdc_files(tenant: TenantPlan) -> Iterator[FileSpec]:
-    realm = _realm(tenant)
-    principals = _render(
-        "kdc/principals",
-        users=tenant.users,
-        realm=realm,
-        health=_HEALTH_PRINCIPAL,
-        host=_kdc_principal(realm),
-    )
-    yield from _realm_files(realm, realm.address)
-    yield _service_file(f"{_ETC}/principals", principals)
-    if realm.second:
-        yield _service_file(f"{_ETC}/replica", f"{realm.second.address}\n".encode())
-
-
-def _replica_files(tenant: TenantPlan) -> Iterator[FileSpec]:
-    realm = _realm(tenant)
-    second = _replica(realm)
-    principals = _render("kdc/replica-principals", principal=second.principal)
-    yield from _realm_files(realm, second.address)
-    yield _service_file(f"{_ETC}/principals", principals)
-    allowed = f"{_kdc_principal(realm)}@{escaping.plain(realm.realm)}\n"
-    yield _service_file(f"{_ETC}/kpropd.acl", allowed.encode())
-
-
-def _realm_files(realm: RealmPlan, address: Address) -> Iterator[FileSpec]:
-    """Yield what both KDCs of a realm have, each at its own `address`."""
-    krb5_conf = _render("kdc/krb5.conf", realm=realm, address=address)
-    yield _root_file("/etc/krb5.conf", krb5_conf)
-    yield _service_file(f"{_ETC}/kdc.conf", _render("kdc/kdc.conf", realm=realm))
-    yield _service_file(f"{_ETC}/master.password", realm.master.password.encode())
-
-
-def _replica_question(tenant: TenantPlan) -> Question:
-    """Ask for a ticket to what only the first KDC's database holds: so it has come over."""
-    realm = _realm(tenant)
-    own = _replica(realm).principal.name
-    argv = ("kinit", "-c", "MEMORY:", "-k", "-t", _OWN_KEYTAB, "-S", realm.services[0], own)
-    return Question(argv)
-
-
-def _kdc_principal(realm: RealmPlan) -> str:
-    """Return as whom the first KDC sends its database: kprop takes the name of its host."""
-    return f"host/{escaping.host(realm.host)}"
-
-
-def _replica(realm: RealmPlan) -> ReplicaPlan:
-    if realm.second is None:
-        raise LookupError(f"realm {realm.realm!r} has a second KDC's container and no second KDC")
-    return realm.second
-
-
-def _realm(tenant: TenantPlan) -> RealmPlan:
-    if tenant.realm is None:
-        raise LookupError(f"tenant {tenant.name!r} has a KDC container and no realm")
-    return tenant.realm
-
-
-def _root_file(path: str, content: bytes, mode: int = _PUBLIC_MODE) -> FileSpec:
-    return FileSpec(path, content, mode, 0, 0)
-
-
-def _service_file(path: str, content: bytes) -> FileSpec:
-    return FileSpec(path, content, _SECRET_MODE, SERVICE_UID, SERVICE_UID)
-
-
-def _render(name: str, **values: object) -> bytes:
-    return _templates().get_template(f"{name}.j2").render(values).encode()
-
-
-@cache
-def _templates() -> Environment:
-    # HTML escaping would corrupt these formats: each value passes a filter of its own format.
-    environment = Environment(  # noqa: S701
-        loader=FileSystemLoader(TENANTS),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    filters = (
-        *(escaping.endpoint, escaping.host, escaping.kadmin, escaping.ldif, escaping.line),
-        *(escaping.owner, escaping.plain, escaping.principal, escaping.quoted, escaping.rdata),
-    )
-    environment.filters.update({function.__name__: function for function in filters})
-    return environment

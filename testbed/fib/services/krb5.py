@@ -284,12 +284,12 @@ def open_krb5(files: tuple[Path, ...], told: Callable[[str], None]) -> Iterator[
     library = load_library()
     context = _new_context(library, ":".join(map(str, files)))
 
-    @_ON_TRACE
     def on_trace(_context: Any, info: Any, _data: Any) -> None:
         if info:  # none when the context ends
             told(info.contents.message.decode("utf-8", "replace"))
 
-    library.krb5_set_trace_callback(context, on_trace, None)
+    callback = _ON_TRACE(on_trace)  # held until the context is no more
+    library.krb5_set_trace_callback(context, callback, None)
     try:
         yield Krb5(library, context)
     finally:

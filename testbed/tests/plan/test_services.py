@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.plan import services
+from testbed.plan import files as packing
+from testbed.plan import realm, services
+from testbed.plan.files import TENANTS, FileSpec
 from testbed.plan.resources import (
     ContainerPlan,
     DirectoryPlan,
@@ -34,7 +36,7 @@ from testbed.plan.resources import (
     Secret,
     TenantPlan,
 )
-from testbed.plan.services import FileSpec, service_files, service_question
+from testbed.plan.services import service_files, service_question
 from testbed.tests.conftest import Golden
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "services"
@@ -182,9 +184,9 @@ def test_servers_have_no_capability(role: Role) -> None:
 
 
 def test_servers_own_their_files_by_the_number_in_their_image() -> None:
-    dockerfile = (services.TENANTS / "base" / "Dockerfile").read_text()
-    assert f"groupadd --gid {services.SERVICE_UID} service" in dockerfile
-    assert f"useradd --uid {services.SERVICE_UID} --gid service" in dockerfile
+    dockerfile = (TENANTS / "base" / "Dockerfile").read_text()
+    assert f"groupadd --gid {packing.SERVICE_UID} service" in dockerfile
+    assert f"useradd --uid {packing.SERVICE_UID} --gid service" in dockerfile
 
 
 def test_second_kdc_takes_the_database_from_the_first_alone() -> None:
@@ -215,7 +217,7 @@ def test_only_kdc_sends_its_database_to_nobody() -> None:
 
 
 def test_keytab_is_where_the_realm_leaves_it() -> None:
-    assert f"-k {services.KEYTAB} " in _files(Role.KDC)["/etc/testbed/principals"].content.decode()
+    assert f"-k {realm.KEYTAB} " in _files(Role.KDC)["/etc/testbed/principals"].content.decode()
 
 
 def test_tenant_without_resolvers_never_asks_those_of_the_host() -> None:
@@ -233,8 +235,8 @@ def test_client_is_asked_for_its_zone_or_for_its_resolvers() -> None:
 
 def test_archive_holds_the_files_as_specified() -> None:
     files = service_files(TENANT, TENANT.container(Role.LDAP))
-    packed = services.files_archive(files)
-    assert packed == services.files_archive(files)
+    packed = packing.files_archive(files)
+    assert packed == packing.files_archive(files)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         for file, member in zip(files, archive.getmembers(), strict=True):
             stored = archive.extractfile(member)
