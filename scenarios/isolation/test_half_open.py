@@ -1,4 +1,4 @@
-"""A neighbour's half-open connections fill the listener's queue: others are served, each in his FIB.
+"""A neighbour's half-open connections fill a listener's queue: others are served, each in his FIB.
 
 The kernel then keeps nothing of a SYN but a cookie in its answer; the connection is made of the client's
 ACK, and its FIB must be (P15, P28).
@@ -6,17 +6,26 @@ ACK, and its FIB must be (P15, P28).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
-from testbed.api import Running, Tenant, route_to, who_am_i
+from scenarios.guest import greeting
+from testbed.api import Running, Tenant
 
-# More than the daemon's listener and the kernel's limit (net.core.somaxconn) hold.
-HALF_OPEN = 6000
-FIRST_PORT, PORTS_EACH = 20000, 2000
-SYN, RST = "S", "R"
+# A wildcard listener with a short queue; it greets with the connection's FIB.
+LISTENER = """
+port, backlog = int(sys.argv[1]), int(sys.argv[2])
+s = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(("::", port))
+s.listen(backlog)
+say("ready")
+while True:
+    child, _ = s.accept()
+    child.sendall(f"{fib.socket_fib(child)}\\n".encode())
+    child.close()
+"""
+FIRST_PORT, FIRST_SOURCE = 24000, 30000
+BACKLOG, HALF_OPEN = 16, 200
 
 
 def cookies(deployment: Running) -> int:
@@ -26,46 +35,32 @@ def cookies(deployment: Running) -> int:
     return int(dict(zip(names, values, strict=True))["SyncookiesRecv"])
 
 
-def segments(sender: Tenant, sut_mac: str, port: int, flags: str) -> list[bytes]:
-    """Return one segment for each of the half-open connections, from hosts that do not exist."""
+def beginnings(sender: Tenant, sut_mac: str, port: int, number: int) -> list[bytes]:
+    """Return SYNs from a host that does not exist, so that nobody ends what they begin."""
     from scapy.layers.inet import IP, TCP  # noqa: PLC0415 - scapy takes a second to load
     from scapy.layers.l2 import Ether  # noqa: PLC0415
 
-    network = sender.plan.network.subnets[0]
-    found = []
-    for number in range(HALF_OPEN):
-        host, place = divmod(number, PORTS_EACH)
-        ip = IP(src=str(network.network_address + 200 + host), dst=str(sender.server))
-        tcp = TCP(sport=FIRST_PORT + place, dport=port, flags=flags, seq=1 + (flags == RST))
-        ethernet = Ether(src=sender.plan.router.uplink.mac, dst=sut_mac)
-        found.append(bytes(ethernet / ip / tcp))
-    return found
+    nobody = sender.plan.network.subnets[0].network_address + 200 + number
+    header = Ether(src=sender.plan.router.uplink.mac, dst=sut_mac) / IP(
+        src=str(nobody), dst=str(sender.server)
+    )
+    sources = range(FIRST_SOURCE, FIRST_SOURCE + HALF_OPEN)
+    return [bytes(header / TCP(sport=source, dport=port, flags="S")) for source in sources]
 
 
-@contextmanager
-def half_open(deployment: Running, sender: Tenant) -> Iterator[None]:
-    """Begin connections to the daemon that nobody goes on with; end them after the block."""
-    sut_mac, port = deployment.plan.sut.machine.mac, deployment.plan.sut.port
-    begin, end = (segments(sender, sut_mac, port, flags) for flags in (SYN, RST))
-    try:
-        sender.transmit(*begin)
-        yield
-    finally:
-        sender.transmit(*end)
-
-
-@pytest.mark.exclusive
 @pytest.mark.tenants(2, overlap="client")
 def test_half_open_connections_of_a_neighbour_keep_nobody_out(
     deployment: Running, tenants: tuple[Tenant, ...]
 ) -> None:
     quiet, noisy = tenants
-    before = cookies(deployment)
-    assert who_am_i(quiet.client, route_to(quiet.client)).tenant == quiet.name
-    assert cookies(deployment) == before, "a free queue needs no cookie"
-    with half_open(deployment, noisy):
-        for tenant in (quiet, noisy, quiet):
-            for address in tenant.plan.server_addresses:
-                reply = who_am_i(tenant.client, route_to(tenant.client, address=address.ip))
-                assert (reply.error, reply.fib, reply.tenant) == ("", tenant.fib, tenant.name)
-        assert cookies(deployment) > before, "the queue was not full: nothing was shown"
+    sut_mac, port = deployment.plan.sut.machine.mac, FIRST_PORT + noisy.fib
+    asked = [(t, a.ip) for t in (quiet, noisy) for a in t.plan.server_addresses]
+    with deployment.program(LISTENER, port, BACKLOG) as program:
+        assert program.said() == "ready"
+        before = cookies(deployment)
+        assert greeting(quiet, quiet.server, port) == str(quiet.fib)
+        assert cookies(deployment) == before, "a free queue needs no cookie"
+        for number, (tenant, address) in enumerate(asked, start=1):
+            noisy.transmit(*beginnings(noisy, sut_mac, port, number))
+            assert greeting(tenant, address, port) == str(tenant.fib)
+            assert cookies(deployment) == before + number, "the queue was not full"
