@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from testbed.deadline import Deadline, wait_for
 from testbed.fib.services.config import Method
 from testbed.tests.services.fakes import config, tenant
 from testbed.tests.services.running import Running, running
@@ -187,7 +188,11 @@ def test_a_tenants_outage_leaves_workers_to_others() -> None:
             assert healthy.log_in("anna", "anna-2")["verdict"] == "accepted"
         with service.client(1) as same:  # asks no server, so it does not wait in the queue
             assert same.ask(op="whoami")["verdict"] == "accepted"
-        assert service.servers.logins.count((1, "stuck")) == 3
+        logins = service.servers.logins
+        wait_for(
+            lambda: logins.count((1, "stuck")) == 3, Deadline.after(5), what="three of four workers"
+        )
+        assert logins.count((1, "stuck")) == 3, "one is left to others"
         service.servers.release.set()
         assert {client.reply()["verdict"] for client in stuck} == {"accepted"}
         for client in stuck:
