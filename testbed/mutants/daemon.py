@@ -154,18 +154,6 @@ DAEMON = (
         (Patch("services/ldap_login.py", "ldap.OPT_X_TLS_DEMAND", "ldap.OPT_X_TLS_NEVER"),),
     ),
     Mutant(
-        "referrals-followed",
-        "a directory may send the daemon, and the user's password, to any other",
-        ("authentication/test_referrals.py::test_password_does_not_follow_a_referral",),
-        (
-            Patch(
-                "services/ldap_login.py",
-                "ldap.OPT_REFERRALS, ldap.OPT_OFF",
-                "ldap.OPT_REFERRALS, ldap.OPT_ON",
-            ),
-        ),
-    ),
-    Mutant(
         "login-remembered",
         "a password that a directory has accepted once is not asked about again",
         (f"{_KERBEROS}::test_changed_password_counts_at_once_and_for_its_tenant_alone",),
