@@ -72,18 +72,6 @@ HALVES = (
         ),
     ),
     Mutant(
-        "hairpin-unchecked-ipv4",
-        "a packet of IPv4 with a source address of our own is taken for a client's",
-        (f"{_SPOOFING}::test_forged_frame_is_dropped_and_counted",),
-        (
-            Patch(
-                "bpf/ingress.bpf.c",
-                "	if (is_hairpin(config, &frame, fib))",
-                "	if (skb->protocol != bpf_htons(ETH_P_IP) && is_hairpin(config, &frame, fib))",
-            ),
-        ),
-    ),
-    Mutant(
         "fragments-from-anybody",
         "later fragments are taken from any router",
         (f"{_SPOOFING}::test_fragment_of_another_router_completes_no_datagram",),
