@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from testbed.bench import peers, results, targets
-from testbed.bench.results import Sum
+from testbed.bench.results import Sum, by_round, rate
 from testbed.lifecycle import capacity
 from testbed.plan.resources import Role
 
@@ -140,12 +141,8 @@ def _scaling(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"| FIBs | {' | '.join(ways)} |"
     yield "|---|" + "---|" * len(ways)
     rates = {
-        (item["scaling"], key): {
-            other["round"]: other[key]["per_s"]
-            for other in found
-            if other["scaling"] == item["scaling"]
-        }
-        for item in found
+        (count, key): by_round(found, rate(key), scaling=count)
+        for count in {item["scaling"] for item in found}
         for key in ways.values()
     }
     for count in sorted({item["scaling"] for item in found}):
@@ -164,7 +161,7 @@ def _operations(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "|---|" + "---|" * len(ways)
     for key, title in _CALLS.items():
         by_way = {
-            way: {i["round"]: i[key] for i in found if i["operation"] == way and key in i}
+            way: by_round([i for i in found if key in i], itemgetter(key), operation=way)
             for way in ways
         }
         cells = []
@@ -233,11 +230,7 @@ def _wiring(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     for count in sorted({m["tenants"] for m in found}):
         for key, title in (("up_s", "up, s"), ("down_s", "down, s"), ("memory_kib", "memory, KiB")):
             ways = {
-                way: {
-                    m["round"]: m[key]
-                    for m in found
-                    if m["wiring"] == way and m["tenants"] == count
-                }
+                way: by_round(found, itemgetter(key), wiring=way, tenants=count)
                 for way in ("testbed", "raw")
             }
             sums = " | ".join(str(Sum.of(list(ways[way].values()))) for way in ways)
@@ -259,8 +252,7 @@ def _wholes(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
 def _starts(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     found = _of(measured, "starts")
     ways = {
-        way: {item["round"]: item["per_s"] for item in found if item["starts"] == way}
-        for way in ("testbed", "docker run")
+        way: by_round(found, itemgetter("per_s"), starts=way) for way in ("testbed", "docker run")
     }
     if all(ways.values()):
         yield "| testbed | docker run | testbed / docker run |"

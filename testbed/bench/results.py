@@ -31,14 +31,19 @@ class Quantity:
     is_shared: bool = False
 
 
+def rate(way: str) -> Callable[[Measurement], float]:
+    """Return what tells how many a second were served in a way: `conn`, `req` or `udp`."""
+    return lambda measurement: measurement[way]["per_s"]
+
+
 QUANTITIES = (
     Quantity("time to add a tenant", lambda m: m["add_s"] * 1000, "ms", is_shared=True),
     Quantity("memory a tenant", lambda m: m["memory_kib"], "KiB", is_shared=True),
-    Quantity("connections", lambda m: m["conn"]["per_s"], "/s"),
+    Quantity("connections", rate("conn"), "/s"),
     Quantity("connection, median", lambda m: m["conn"]["p50_us"] / 1000, "ms"),
     Quantity("connection, 99 %", lambda m: m["conn"]["p99_us"] / 1000, "ms"),
-    Quantity("requests on live connections", lambda m: m["req"]["per_s"], "/s"),
-    Quantity("UDP round trips", lambda m: m["udp"]["per_s"], "/s"),
+    Quantity("requests on live connections", rate("req"), "/s"),
+    Quantity("UDP round trips", rate("udp"), "/s"),
     Quantity("threads", lambda m: m["threads"], ""),
     Quantity("listening sockets", lambda m: m["listeners"], ""),
 )
@@ -82,11 +87,15 @@ def figures(
 def _figures(
     measured: Iterable[Measurement], quantity: Quantity, variant: str, tenants: int
 ) -> dict[int, float]:
-    return {
-        m["round"]: quantity.of(m)
-        for m in measured
-        if m.get("variant") == variant and m["tenants"] == tenants and "error" not in m
-    }
+    good = [m for m in measured if "error" not in m]
+    return by_round(good, quantity.of, variant=variant, tenants=tenants)
+
+
+def by_round(
+    measured: Iterable[Measurement], of: Callable[[Measurement], float], **kind: object
+) -> dict[Any, float]:
+    """Return a figure of each round, of what was measured of this kind, such as `wiring="raw"`."""
+    return {m["round"]: of(m) for m in measured if all(m.get(key) == kind[key] for key in kind)}
 
 
 def ratios(mine: Mapping[Round, float], reference: Mapping[Round, float]) -> list[float]:

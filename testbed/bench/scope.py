@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Scope:
     """How much is measured: (tenants, rounds) of each kind; `scaling` by several numbers of FIBs.
 
-    `wholes` are topologies of topologies/ that go up and down. `topology` is a file beside this module: its VM must have room for the most FIBs.
+    `wholes` are topologies of topologies/ that go up and down. `topology` is a file beside this
+    module: its VM must have room for the most FIBs.
     """
 
     name: str

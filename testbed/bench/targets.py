@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import median
 from typing import Any
 
-from testbed.bench.results import QUANTITIES, REFERENCE, Sum, figures, ratios
+from testbed.bench.results import QUANTITIES, REFERENCE, Sum, by_round, figures, rate, ratios
 
 _TIME, _MEMORY = QUANTITIES[:2]
 _UP_S = {"thousand": 60.0, "ten-thousand": 480.0}
@@ -60,12 +61,7 @@ def _wiring(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
     most = max((item["tenants"] for item in found), default=0)
     for key, title, bound in (("up_s", "time", 1.5), ("memory_kib", "memory", 1.3)):
         ours, raw = (
-            {
-                item["round"]: item[key]
-                for item in found
-                if item["wiring"] == way and item["tenants"] == most
-            }
-            for way in ("testbed", "raw")
+            by_round(found, itemgetter(key), wiring=way, tenants=most) for way in ("testbed", "raw")
         )
         against = ratios(ours, raw)
         if against:
@@ -75,11 +71,7 @@ def _wiring(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
 
 def _scaling(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
     def rates(count: int) -> Mapping[str, float]:
-        return {
-            item["round"]: item["conn"]["per_s"]
-            for item in measured
-            if item.get("scaling") == count
-        }
+        return by_round(measured, rate("conn"), scaling=count)
 
     for count, bound in _RATES.items():
         against = ratios(rates(count), rates(1))
@@ -90,9 +82,7 @@ def _scaling(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
 
 def _calls(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
     def times(way: str) -> Mapping[int, float]:
-        return {
-            item["round"]: item["socket_ns"] for item in measured if item.get("operation") == way
-        }
+        return by_round(measured, itemgetter("socket_ns"), operation=way)
 
     against = ratios(times("thread-fib"), times("without"))
     if against:

@@ -28,7 +28,7 @@ from testbed.drivers import namespace, rtnetlink, sysctl
 from testbed.drivers.rtnetlink import Channel, Message, RefusedError
 from testbed.drivers.shield import shield
 from testbed.errors import ResourceError
-from testbed.plan.identity import ID_ALPHABET, ID_LENGTH, DeploymentId
+from testbed.plan.identity import ID_PATTERN, DeploymentId
 from testbed.plan.resources import Interface, Mac, Plan, Role, RouterPlan, TenantPlan
 
 _PRIVATE = "private"  # routers reach the SUT, never one another behind the tap's back
@@ -36,7 +36,7 @@ _FORMER_LIMIT_S = 30
 _AT_ONCE = 64  # namespaces in the making: two descriptors each, and see sysctl.py
 _CLEANING_PAUSE_S = 0.05
 _STALLED_S = 3.0
-_TENANT_LINK = re.compile(rf"tb[{ID_ALPHABET}]{{{ID_LENGTH}}}t\d{{5}}")
+_TENANT_LINK = re.compile(rf"tb{ID_PATTERN}t\d{{5}}")
 _ALIAS_WORD = "testbed "
 _LOOPBACK = 1  # its index in every namespace
 
