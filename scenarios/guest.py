@@ -1,4 +1,4 @@
-"""What programs in the SUT are told, and what clients hear from them."""
+"""What programs in the SUT are told, what routers send them, and what clients hear from them."""
 
 from __future__ import annotations
 
@@ -32,6 +32,14 @@ def greeting(tenant: Tenant, address: Address, port: int) -> str:
     answer = tenant.client.run(("python3", "-c", _READ, str(address), str(port)))
     lines = answer.output.strip().splitlines() or [""]
     return lines[-1]
+
+
+def send_from_router(sender: Tenant, sut_mac: str, packet: object) -> None:
+    """Put the packet on the segment as the tenant's router."""
+    from scapy.layers.l2 import Ether  # noqa: PLC0415
+
+    uplink = sender.plan.router.uplink
+    sender.transmit(Ether(src=uplink.mac, dst=sut_mac) / packet)
 
 
 def sent_by_sut(plan: Plan, frames: tuple[Frame, ...], nonce: str = "") -> list[Frame]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.guest import as_json, client_address, sent_by_sut
+from scenarios.guest import as_json, client_address, send_from_router, sent_by_sut
 from testbed.api import (
     Capture,
     Running,
@@ -170,14 +170,6 @@ def answer(source: str, destination: str, port: int) -> object:
     from scapy.layers.inet import IP, UDP  # noqa: PLC0415
 
     return IP(src=source, dst=destination) / UDP(sport=9999, dport=port) / b"answer"
-
-
-def send_from_router(sender: Tenant, sut_mac: str, packet: object) -> None:
-    """Put the packet on the segment as the tenant's router."""
-    from scapy.layers.l2 import Ether  # noqa: PLC0415
-
-    uplink = sender.plan.router.uplink
-    sender.transmit(Ether(src=uplink.mac, dst=sut_mac) / packet)
 
 
 @pytest.mark.expects("foreign-icmp", "sender")

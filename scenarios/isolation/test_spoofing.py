@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from scenarios.guest import client_address
+from scenarios.guest import client_address, send_from_router
 from testbed.api import Capture, Running, Tenant, new_nonce
 
 PORT = 7007
@@ -39,16 +39,13 @@ class Crafted:
         """Put it on the segment, from inside the router's namespace."""
         from scapy.layers.inet import IP, UDP  # noqa: PLC0415 - scapy takes a second to load
         from scapy.layers.inet6 import IPv6  # noqa: PLC0415
-        from scapy.layers.l2 import Ether  # noqa: PLC0415
 
         layer = IPv6 if ":" in self.source else IP
-        uplink = self.sender.plan.router.uplink
         request = json.dumps({"op": "echo", "nonce": self.nonce, "data": ""}).encode()
-        ethernet = Ether(src=uplink.mac, dst=sut_mac)
         packet = (
             layer(src=self.source, dst=self.destination) / UDP(sport=40001, dport=PORT) / request
         )
-        self.sender.transmit(ethernet / packet)
+        send_from_router(self.sender, sut_mac, packet)
 
 
 def drops(deployment: Running) -> Mapping[str, int]:
@@ -102,14 +99,10 @@ def test_fragment_of_another_router_completes_no_datagram(
 ) -> None:
     """A later fragment has no port and no checksum of its own: only its sender tells whose it is."""
     from scapy.layers.inet import IP, UDP, fragment  # noqa: PLC0415 - scapy takes a second to load
-    from scapy.layers.l2 import Ether  # noqa: PLC0415
 
     victim, forger = tenants
     sut_mac, port = deployment.plan.sut.machine.mac, FIRST_PORT + victim.fib
     header = IP(src=str(client_address(victim)), dst=str(victim.server), id=victim.fib)
-
-    def put(sender: Tenant, packet: object) -> None:
-        sender.transmit(Ether(src=sender.plan.router.uplink.mac, dst=sut_mac) / packet)
 
     def fragments(letter: str) -> list[object]:
         # No checksum: a forger knows what makes one right, and we need not.
@@ -121,11 +114,11 @@ def test_fragment_of_another_router_completes_no_datagram(
     forged = fragments("f")[1:]
     with deployment.program(LISTENER, port) as program:
         assert program.said() == "ready"
-        put(victim, first)
+        send_from_router(victim, sut_mac, first)
         for packet in forged:
-            put(forger, packet)
+            send_from_router(forger, sut_mac, packet)
         for packet in rest:
-            put(victim, packet)
+            send_from_router(victim, sut_mac, packet)
         assert program.said() == [2 * HALF, "h"]
     sent = [f for f in wire.frames() if f.source_mac == forger.plan.router.uplink.mac]
     assert len(sent) >= len(forged), "nothing was forged"
