@@ -54,8 +54,8 @@ def measure(parts: Sequence[str], scope: Scope, events: Events) -> Iterator[dict
 def _footprint(running: Running, fibs: int) -> Iterator[dict[str, Any]]:
     name = running.plan.tenants[0].name
     try:
-        running.start_services([running.tenant(name)])
         start_afresh(running.deployment.sut())
+        running.start_services([running.tenant(name)])  # which gives the new VM their keys
         yield from footprint.of_guest(
             running.deployment, fibs, partial(names.measure, running, name)
         )

@@ -20,13 +20,15 @@ from testbed.lifecycle.store import cache_root
 _HERE = Path(__file__).parent
 _FETCH_LIMIT_S, _RUN_LIMIT_S = 300, 900
 _UNSHARE = ("unshare", "--pid", "--fork", "--mount", "--mount-proc", "--net")
+# The system's: the programs they bring name it, and one of a clone goes with the clone.
+_PYTHON = "/usr/bin/python3"
 MUNET = "0.17.3"
 # A host reaches its router, which refuses: the machine may have no ping.
 _PROOF = (
     "import errno, socket; s = socket.socket(); s.settimeout(2); "
     "raise SystemExit(s.connect_ex(('192.168.0.254', 9)) != errno.ECONNREFUSED)"
 )
-_PROVE = shlex.join(["/usr/bin/python3", "-c", _PROOF])
+_PROVE = shlex.join([_PYTHON, "-c", _PROOF])
 
 CANNOT = {
     "Mininet": "no service but processes on the host's own files; no Docker, no VM as one end of all "
@@ -51,7 +53,7 @@ def _mininet(count: int) -> dict[str, Any]:
     paths = (f"{root}/usr/bin", f"{root}/sbin")
     env = {"PYTHONPATH": f"{root}/usr/lib/python3/dist-packages"}
     return _run(
-        ["/usr/bin/python3", str(_HERE / "with_mininet.py"), str(count), _PROVE], env, paths
+        [_PYTHON, str(_HERE / "with_mininet.py"), str(count), _PROVE], env, paths
     )
 
 
@@ -65,16 +67,17 @@ def _unpack_mininet(folder: Path) -> None:
 
 def _munet(count: int) -> dict[str, Any]:
     root = store.obtain(
-        cache_root() / "peers" / f"munet-{MUNET}", _install_munet, limit_s=_FETCH_LIMIT_S
+        cache_root() / "peers" / f"munet-{MUNET}-system", _install_munet, limit_s=_FETCH_LIMIT_S
     )
     script = _HERE / "with_munet.py"
-    argv = [sys.executable, str(script), str(count), _PROVE]
+    argv = [_PYTHON, str(script), str(count), _PROVE]
     return _run(argv, {"PYTHONPATH": str(root / "lib")}, (f"{root}/lib/bin",))
 
 
 def _install_munet(folder: Path) -> None:
-    argv = ["pip", "install", "--quiet", "--target", str(folder / "lib"), f"munet=={MUNET}"]
-    process.run([sys.executable, "-m", *argv], timeout_s=_FETCH_LIMIT_S)
+    argv = ["install", "--quiet", "--target", str(folder / "lib"), f"munet=={MUNET}"]
+    pip = [sys.executable, "-m", "pip", "--python", _PYTHON]
+    process.run([*pip, *argv], timeout_s=_FETCH_LIMIT_S)
 
 
 def _run(argv: list[str], env: dict[str, str], paths: tuple[str, ...]) -> dict[str, Any]:
