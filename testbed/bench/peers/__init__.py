@@ -52,9 +52,7 @@ def _mininet(count: int) -> dict[str, Any]:
     root = store.obtain(cache_root() / "peers" / "mininet", _unpack_mininet, limit_s=_FETCH_LIMIT_S)
     paths = (f"{root}/usr/bin", f"{root}/sbin")
     env = {"PYTHONPATH": f"{root}/usr/lib/python3/dist-packages"}
-    return _run(
-        [_PYTHON, str(_HERE / "with_mininet.py"), str(count), _PROVE], env, paths
-    )
+    return _run([_PYTHON, str(_HERE / "with_mininet.py"), str(count), _PROVE], env, paths)
 
 
 def _unpack_mininet(folder: Path) -> None:
