@@ -17,7 +17,7 @@ from testbed.lifecycle.store import Store, state_root
 from testbed.plan.resources import Plan, Role, TenantPlan, VmPlan
 
 _CONSOLE_LOG, _DAEMON_LOG = "console.log", "/var/log/tenantd.log"
-_SSH_FAILED = 255  # or the command's own exit code
+_SSH_FAILED = 255
 
 
 def show_log(name: str, target: str, tail: int) -> None:
@@ -60,7 +60,8 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
     mark = "" if is_terminal or not command else ending.new_mark()
     tenant_name, _, part = target.partition(":")
     if target == "sut":
-        _require_sut(deployment)
+        if isinstance(deployment.plan.sut.machine, VmPlan) and not deployment.sut().is_running():
+            raise _absent(deployment, "the SUT", "not running")
         ssh = ["ssh", "-F", str(deployment.sut().ssh_config)]
         whole = [*(["env", mark] if mark else []), *command]
         argv = [
@@ -82,15 +83,19 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
         flags = ["-it"] if is_terminal else ["-i", *(["-e", mark] if mark else [])]
         argv = ["docker", "exec", *flags, container, *(command or ["bash"])]
         end = partial(ending.end_here, mark)
+
+    def check() -> None:
+        if target == "sut":
+            _require_sut(deployment)
+
     if not mark:
+        check()
         _replace(argv)
     sys.stdout.flush()
     with ending.watched(partial(end, signal.SIGTERM)):
-        code = process.attend(argv, end=end)
-    if target == "sut" and code == _SSH_FAILED:
-        health = deployment.sut().health()
-        if not health.ok:
-            raise _absent(deployment, "the SUT", health.detail)
+        code = process.attend(argv, end=end, check=check)
+    if code == _SSH_FAILED:
+        check()  # the command's own code, or the machine has gone meanwhile
     sys.exit(code)
 
 
@@ -106,9 +111,11 @@ def _replace(argv: list[str]) -> NoReturn:
 
 
 def _require_sut(deployment: Deployment) -> None:
-    """Refuse to ask a VM that is not there: ssh would wait, and tell of a port."""
-    if isinstance(deployment.plan.sut.machine, VmPlan) and not deployment.sut().is_running():
-        raise _absent(deployment, "the SUT", "no QEMU is there")
+    """Refuse to ask a machine that is not there, or hangs: ssh would wait, and tell of a port."""
+    try:
+        deployment.sut().require_answer()
+    except TestbedError as error:
+        raise _absent(deployment, "the SUT", error.message) from error
 
 
 def _absent(deployment: Deployment, what: str, why: str) -> TestbedError:

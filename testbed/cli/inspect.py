@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from testbed.cli.inside import tenant_called
-from testbed.cli.telling import say
+from testbed.cli.telling import printable, say
 from testbed.lifecycle.deployment import Deployment, open_deployment
 from testbed.lifecycle.store import Store, state_root
 from testbed.plan.render import view_of
@@ -58,7 +58,7 @@ def print_inspection(name: str, target: str, *, as_json: bool) -> None:
 
 def _print(rows: Iterable[tuple[str, str]], width: int) -> None:
     for title, text in rows:
-        say(f"{title:<{width}}  {text}")
+        say(f"{title:<{width}}  {printable(text)}")
 
 
 def _facts_of_tenant(tenant: TenantPlan) -> Iterator[tuple[str, str]]:

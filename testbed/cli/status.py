@@ -93,7 +93,7 @@ def print_parts(out: Console, state: Status) -> None:
 
     for part in state.parts:
         out.print("[green]✔[/green]" if part.ok else "[red]✘[/red]", end=" ")
-        say(f"{part.name}: {part.detail}")
+        say(f"{part.name}: {printable(part.detail)}")
     for gap in state.gaps:
         out.print("[yellow]![/yellow]", end=" ")
         say(f"the SUT cannot have: {gap.extension}\n    {gap.reason}")

@@ -22,20 +22,14 @@ from testbed.errors import ResourceError
 
 OWNED = "TESTBED_OWNED"
 _STDERR_TAIL = 2000
+_A_WHILE_S = 5.0
 # By setpriv(1), since a preexec_fn is not safe in a process with threads. The signal comes only if
 # we die after it was asked for: a command whose parent is another by then must not begin.
 _DIE_WITH_US = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("sh", "-c", '[ "$PPID" = "$0" ] || exit; exec "$@"'),
 )
-_IN_ITS_OWN_TREE = (
-    "unshare",
-    "--pid",
-    "--fork",
-    "--kill-child=KILL",
-    "--mount-proc",
-    "--",
-)
+_IN_ITS_OWN_TREE = ("unshare", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", "--")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +109,23 @@ def interact(
         signal.signal(signal.SIGINT, ours)
 
 
-def attend(argv: Sequence[str], *, end: Callable[[signal.Signals], None]) -> int:
+def attend(
+    argv: Sequence[str],
+    *,
+    end: Callable[[signal.Signals], None],
+    check: Callable[[], None] = lambda: None,
+) -> int:
     """Run `argv` on our own streams and return its exit code, 128 and the signal's number if one ended it.
 
     It dies with us. When we are told to end by SIGINT, SIGTERM or SIGHUP, it is ended first, and
     `end` called with that signal to end what it had started elsewhere; then the exit code is that
     signal's. Who signals once more meets our handlers of before.
 
+    `check` is called once if it takes over 5 s, and raises when there is nothing to wait for.
+
     Raises:
         ResourceError: when it cannot be started.
+        TestbedError: what `check` raised; the command is ended then.
     """
     told: list[signal.Signals] = []
     started: list[subprocess.Popen[bytes]] = []
@@ -140,7 +142,7 @@ def attend(argv: Sequence[str], *, end: Callable[[signal.Signals], None]) -> int
             started.append(child)
             if told:
                 child.terminate()
-            code = child.wait()
+            code = _wait(child, check)
     except OSError as error:
         raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error
     finally:
@@ -150,6 +152,19 @@ def attend(argv: Sequence[str], *, end: Callable[[signal.Signals], None]) -> int
         end(told[0])
         return 128 + told[0]
     return code if code >= 0 else 128 - code
+
+
+def _wait(child: subprocess.Popen[bytes], check: Callable[[], None]) -> int:
+    handle = os.pidfd_open(child.pid)
+    try:
+        if not _has_ended(handle, Deadline.after(_A_WHILE_S)):
+            check()
+    except BaseException:
+        child.terminate()
+        raise
+    finally:
+        os.close(handle)
+    return child.wait()
 
 
 class Talking:

@@ -88,7 +88,7 @@ class _OfSut:
 
 
 def examine(deployment: Deployment) -> Status:
-    """Ask every part of the deployment how it is; takes a few seconds, some 15 where a part hangs."""
+    """Ask every part of the deployment how it is; takes a few seconds, up to 30 where a part hangs."""
     with ThreadPoolExecutor(4) as pool:
         of_sut = pool.submit(_examine_sut, deployment)
         client = dockerd.connect()

@@ -104,7 +104,7 @@ class Channel:
                 on in the guest then.
             GuestError: when the command exits other than 0 while `check` holds.
         """
-        self.open()
+        self.open(limit_s=min(timeout_s, _OPEN_LIMIT_S))
         finished = process.run(
             ["ssh", "-F", str(self.config), HOST, shlex.join(argv)],
             stdin=stdin,

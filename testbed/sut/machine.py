@@ -14,16 +14,17 @@ from pathlib import Path
 
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.drivers import process
-from testbed.errors import ResourceError
+from testbed.errors import ResourceError, WaitTimeoutError
 from testbed.sut.agent import Agent
 from testbed.sut.procfs import has_ended
 from testbed.sut.qemu import Wiring
-from testbed.sut.qmp import Qmp
+from testbed.sut.qmp import ANSWER_LIMIT_S, Qmp
 
 _START_LIMIT_S = 20.0
 _STATE_LIMIT_S = 60.0
 _QUIT_LIMIT_S = 2.0
 _LOG_TAIL = 2000
+_CONSOLE_TAIL = 5
 
 # Guest memory is in a file that both sides map: only the devices' state goes through the stream.
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
@@ -64,9 +65,9 @@ class Machine:
 
         wait_for(listening, Deadline.after(_START_LIMIT_S), what="QEMU's start")
 
-    def control(self) -> Qmp:
+    def control(self, *, limit_s: float = _START_LIMIT_S) -> Qmp:
         """Connect to QEMU's control socket; the caller closes."""
-        return Qmp.connect(self.wiring.control, Deadline.after(_START_LIMIT_S))
+        return Qmp.connect(self.wiring.control, Deadline.after(limit_s))
 
     def agent(self) -> Agent:
         """Connect to the guest agent; the caller closes."""
@@ -99,11 +100,25 @@ class Machine:
             control.execute("cont")
 
     def is_running(self) -> bool:
-        """Whether QEMU lives and its processors run."""
+        """Whether QEMU lives and its processors run.
+
+        Raises:
+            ResourceError: when it does not answer within 10 s.
+        """
         if not self.pids:
             return False
-        with self.control() as control:
-            return bool(control.execute("query-status")["running"])
+        try:
+            with self.control(limit_s=ANSWER_LIMIT_S) as control:
+                return bool(control.execute("query-status")["running"])
+        except WaitTimeoutError as error:  # it does not even take the connection
+            raise ResourceError(f"QEMU does not answer within {ANSWER_LIMIT_S:g} s") from error
+
+    def console_tail(self) -> tuple[str, ...]:
+        """Return the last lines that the guest's kernel has said, none when it said nothing."""
+        path = self.wiring.console
+        text = path.read_text(errors="replace") if path.exists() else ""
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        return tuple(lines[-_CONSOLE_TAIL:])
 
     def quit(self) -> None:
         """End QEMU. Ended already is fine."""

@@ -58,6 +58,14 @@ class Sut(Protocol):
         """Ask it whether it can be used. Never raises for an answer of its."""
         ...
 
+    def require_answer(self) -> None:
+        """Do nothing if it runs commands, whether it can be used or not.
+
+        Raises:
+            TestbedError: within 30 s, with what is wrong.
+        """
+        ...
+
     def capabilities(self) -> tuple[Capability, ...]:
         """Ask it which FIB extensions it can do."""
         ...

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from testbed.deadline import Deadline, wait_for
+from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.errors import ResourceError
 
-_ANSWER_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 10.0
+"""How long QEMU may take to answer; one that takes longer hangs."""
 
 
 class Qmp:
@@ -86,10 +87,10 @@ class Qmp:
     def _receive(self) -> dict[str, Any]:
         try:
             line = self._lines.readline()
-        except ConnectionError as error:  # it left without reading what we had sent
+        except TimeoutError as error:
+            raise ResourceError(f"QEMU does not answer within {ANSWER_LIMIT_S:g} s") from error
+        except OSError as error:  # it left without reading what we had sent
             raise ResourceError(f"QEMU hung up: {error}") from error
-        except OSError as error:
-            raise ResourceError(f"QEMU does not answer: {error}") from error
         if not line.endswith(b"\n"):
             raise ResourceError("QEMU hung up")
         answer: dict[str, Any] = json.loads(line)
@@ -105,12 +106,15 @@ def connect_socket(path: Path, deadline: Deadline, *, what: str) -> socket.socke
 
     def attempt() -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(ANSWER_LIMIT_S)
         try:
             connection.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
             return None
-        connection.settimeout(_ANSWER_LIMIT_S)
+        except BlockingIOError as error:  # a few may queue until it takes them
+            connection.close()
+            raise NotYet("others wait for it, too") from error
         return connection
 
     return wait_for(attempt, deadline, what=f"{what} at {path}")

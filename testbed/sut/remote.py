@@ -109,10 +109,19 @@ class RemoteMachine:
         """Ask it for its name and release."""
         try:
             self._connect()
-            told = self.channel.run(["uname", "-sr"]).stdout.strip()
+            told = self.channel.run(["uname", "-sr"], timeout_s=_REACH_LIMIT_S).stdout.strip()
         except TestbedError as error:
             return Health(ok=False, detail=error.message)
         return Health(ok=True, detail=told, kernel=told.partition(" ")[2])
+
+    def require_answer(self) -> None:
+        """Ask it for no more than an answer.
+
+        Raises:
+            TestbedError: when there is none.
+        """
+        self._connect()
+        self.channel.run(["true"], timeout_s=_REACH_LIMIT_S)
 
     def capabilities(self) -> tuple[Capability, ...]:
         """Ask it which FIB extensions it can do.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 from testbed.deadline import Deadline
+from testbed.drivers.process import Finished
 from testbed.errors import ResourceError, TestbedError
 from testbed.events import Events
 from testbed.plan.resources import Plan, VmPlan
@@ -30,7 +31,9 @@ from testbed.sut.snapshot import (
     wiring_in,
 )
 
-_ANSWER_LIMIT_S = 30.0
+_AGENT_LIMIT_S = 30.0
+# With the 10 s that QEMU has: who asks the SUT knows within 30 s that it hangs.
+_GUEST_LIMIT_S = 20.0
 _FACTS = ("/proc/sys/kernel/osrelease", "/proc/uptime")
 
 
@@ -97,6 +100,8 @@ class LinuxVm:
         if health.ok and found == mark:
             events.note("SUT runs", health.detail)
             return
+        if self.is_running() and not health.ok:
+            events.note("the SUT is replaced", health.detail)
         self.stop()
         snapshot = snapshots.obtain(extension, self._workshop, events)
         with events.step("restore the SUT"):
@@ -117,7 +122,7 @@ class LinuxVm:
         machine.load(snapshot.state)
         with machine.agent() as agent:
             machine.resume()
-            deadline = Deadline.after(_ANSWER_LIMIT_S)
+            deadline = Deadline.after(_AGENT_LIMIT_S)
             agent.set_clock(deadline)
             agent.set_up(Nic(self.plan.sut.interface, self._vm.mac), mark, deadline)
         self.channel.configure(account(image, self._vm.ssh_address))
@@ -140,15 +145,36 @@ class LinuxVm:
         """Ask QEMU and, through ssh, the guest."""
         return self._examine()[0]
 
+    def require_answer(self) -> None:
+        """Ask QEMU and, through ssh, the guest for no more than an answer.
+
+        Raises:
+            ResourceError: when there is none, with the end of the guest's console.
+        """
+        self._ask(["true"])
+
+    def _ask(self, argv: Sequence[str]) -> Finished:
+        """Return what `argv` told in the guest.
+
+        Raises:
+            ResourceError: when it cannot be run there.
+        """
+        try:
+            if not self.is_running():
+                raise ResourceError("not running")
+            if not self._machine.is_running():
+                raise ResourceError("QEMU has stopped its processors")
+            return self.channel.run(argv, check=False, timeout_s=_GUEST_LIMIT_S)
+        except TestbedError as error:
+            said = self._machine.console_tail()
+            lines = ["; its console ended with", *said] if said else [""]
+            raise ResourceError(error.message + "\n    ".join(lines)) from error
+
     def _examine(self) -> tuple[Health, Mapping[str, str]]:
         """Return the health and the mark that the last step of a start leaves in the guest."""
-        if not self.is_running():
-            return Health(ok=False, detail="not running"), {}
         try:
-            if not self._machine.is_running():
-                return Health(ok=False, detail="QEMU has stopped its processors"), {}
-            finished = self.channel.run(["cat", *_FACTS, MARK], check=False)
-        except TestbedError as error:
+            finished = self._ask(["cat", *_FACTS, MARK])
+        except ResourceError as error:
             return Health(ok=False, detail=error.message), {}
         kernel, uptime, *rest = [*finished.stdout.splitlines(), "", ""]
         if not uptime:
@@ -180,4 +206,4 @@ class LinuxVm:
             GuestError: when the clocks stay apart.
         """
         with self._machine.agent() as agent:
-            agent.set_clock(Deadline.after(_ANSWER_LIMIT_S))
+            agent.set_clock(Deadline.after(_AGENT_LIMIT_S))

@@ -13,6 +13,7 @@ import pytest
 
 from testbed.deadline import Deadline, wait_for
 from testbed.drivers import ending, process
+from testbed.errors import ResourceError
 
 BEGUN = b"begun\n"
 
@@ -83,10 +84,21 @@ def test_attending_ends_both_sides_and_tells_the_signal(number: signal.Signals) 
         assert child.wait() == 128 + number
 
 
-def test_attending_passes_exit_codes_on() -> None:
-    def never(_number: signal.Signals) -> None:
-        raise AssertionError
+def never(_number: signal.Signals) -> None:
+    raise AssertionError
 
+
+def test_attending_ends_what_its_check_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def give_up() -> None:
+        raise ResourceError("it hangs")
+
+    assert process.attend(["true"], end=never, check=give_up) == 0, "it is not asked at once"
+    monkeypatch.setattr(process, "_A_WHILE_S", 0.1)
+    with pytest.raises(ResourceError, match="it hangs"):
+        process.attend(["sleep", "60"], end=never, check=give_up)
+
+
+def test_attending_passes_exit_codes_on() -> None:
     assert process.attend(["sh", "-c", "exit 7"], end=never) == 7
     assert process.attend(["sh", "-c", "kill -9 $$"], end=never) == 128 + 9
 

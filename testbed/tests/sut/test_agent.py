@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from testbed.deadline import Deadline
 from testbed.errors import GuestError, ResourceError, WaitTimeoutError
 from testbed.sut.agent import Agent, Nic
 from testbed.sut.guest import agent as guest
-from testbed.sut.qmp import Qmp
+from testbed.sut.qmp import Qmp, connect_socket
 
 Talk = Callable[[socket.socket], None]
 
@@ -109,6 +109,17 @@ def test_end_of_qemu_is_noticed_at_once(tmp_path: Path) -> None:
 def test_guest_answers_nonsense_with_an_error() -> None:
     assert "JSONDecodeError" in json.loads(guest.answer(b"nonsense\n"))["error"]
     assert "AttributeError" in json.loads(guest.answer(b"[1]\n"))["error"]
+
+
+@pytest.mark.timeout(20)
+def test_listener_that_takes_nobody_any_more_is_told(tmp_path: Path) -> None:
+    """As the kernel lets connections to a stopped process queue, and blocks who comes too late."""
+    with socket.socket(socket.AF_UNIX) as server, ExitStack() as queue:
+        server.bind(str(tmp_path / "qmp"))
+        server.listen(0)
+        queue.enter_context(connect_socket(tmp_path / "qmp", Deadline(5), what="the first"))
+        with pytest.raises(WaitTimeoutError, match="last seen: others wait for it"):
+            connect_socket(tmp_path / "qmp", Deadline(0.1), what="the second")
 
 
 def test_guest_answers_an_empty_request_with_its_id_and_time() -> None:

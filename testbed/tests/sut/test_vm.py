@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from testbed.deadline import Deadline, wait_for
 from testbed.drivers import links, process
+from testbed.errors import ResourceError
 from testbed.events import Event, Events
 from testbed.lifecycle.store import cache_root
 from testbed.plan.identity import DeploymentId
@@ -151,13 +153,41 @@ def test_killed_vm_is_told_and_started_again(vm: LinuxVm) -> None:
     assert vm.health().ok
 
 
-def test_vm_that_hangs_is_told_and_replaced(vm: LinuxVm) -> None:
+def test_vm_that_hangs_is_told_and_replaced(vm: LinuxVm, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("qmp", "machine"):
+        monkeypatch.setattr(f"testbed.sut.{module}.ANSWER_LIMIT_S", 2.0)
     before = qemu_of(vm)
+    vm.channel.run(["sh", "-c", "echo '<0>last words' >/dev/kmsg"])
     os.kill(before[0], signal.SIGSTOP)
-    assert not vm.health().ok
-    vm.start(Events())
+    for _ in range(3):  # what asks and leaves again is queued by the kernel, up to some length
+        with pytest.raises(ResourceError) as caught:
+            vm.require_answer()
+        told, *said = caught.value.message.splitlines()
+        assert told.endswith("; its console ended with")
+        assert "last words" in said[-1]
+    assert vm.health().detail.splitlines()[-1] == said[-1]
+    notes: list[Event] = []
+    vm.start(Events([notes.append]))
+    assert [event.detail for event in notes if event.step == "the SUT is replaced"]
     assert vm.health().ok
     assert qemu_of(vm) != before
+
+
+def test_guest_that_hangs_is_told(vm: LinuxVm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testbed.sut.vm._GUEST_LIMIT_S", 3.0)
+    stopping = vm.channel.start(["pkill", "-STOP", "sshd"])
+
+    def hung() -> str:
+        try:
+            vm.require_answer()
+        except ResourceError as error:
+            return error.message
+        return ""
+
+    assert "took over 3 s" in wait_for(hung, Deadline.after(30), what="the guest's end")
+    stopping.kill()
+    assert not vm.health().ok
+    vm.start(Events())
 
 
 def test_files_arrive_whole(vm: LinuxVm) -> None:
@@ -197,6 +227,7 @@ def test_vm_serves_as_a_users_machine(vm: LinuxVm, folder: Path) -> None:
     try:
         machine.start(Events([told.append]))
         assert machine.health().ok
+        machine.require_answer()
         assert not [event for event in told if event.step == "SUT lacks"]
     finally:
         machine.stop()
