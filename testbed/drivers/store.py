@@ -12,13 +12,15 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from testbed.errors import ResourceError
+from testbed.drivers import hostlock
+from testbed.errors import ResourceError, WaitTimeoutError
 
 _KEY_DIGITS = 16
 _PARTIAL = ".partial"
+_LOCK = ".{}.lock"
 BUILD_ID = "build-id"
 """The one file that the store adds to each directory."""
 
@@ -81,7 +83,7 @@ def prune(family: Path, *, keep: int) -> None:
     about to be used is locked, and stays.
     """
     directories = _built_in(family)
-    directories.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    directories.sort(key=_asked_for_s, reverse=True)
     complete = [path for path in directories if not path.name.endswith(_PARTIAL)]
     partial = [path for path in directories if path.name.endswith(_PARTIAL)]
     for path in (*complete[keep:], *partial):
@@ -90,14 +92,23 @@ def prune(family: Path, *, keep: int) -> None:
                 shutil.rmtree(path)
         except ResourceError:
             continue  # in use: the next pruning may find it free
+        except FileNotFoundError:
+            continue  # another pruning was there first
+    hostlock.tidy(family, _LOCK.format("*"))
+
+
+def _asked_for_s(directory: Path) -> float:
+    try:
+        return directory.stat().st_mtime
+    except FileNotFoundError:  # another pruning is at work
+        return 0.0
 
 
 def clear(family: Path) -> None:
-    """Remove all that was built in `family`, with its locks; the folder too if nothing else is in it."""
+    """Remove all that was built in `family`; the folder too if nothing else is in it."""
     for path in _built_in(family):
         shutil.rmtree(path)
-    for lock in family.glob(".*.lock"):
-        lock.unlink(missing_ok=True)
+    hostlock.tidy(family, _LOCK.format("*"))
     with suppress(OSError):
         family.rmdir()
 
@@ -117,18 +128,16 @@ def _built_in(family: Path) -> list[Path]:
 @contextmanager
 def locked(directory: Path, *, limit_s: float) -> Iterator[None]:
     """Hold the lock of `directory`; it is free again the moment its holder dies."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - slow, and most commands build nothing
-
-    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = directory.with_name(f".{directory.name}.lock")
-    try:
-        with FileLock(lock, timeout=limit_s):
-            yield
-    except Timeout as error:
-        raise ResourceError(
-            f"{directory} is being built by another process for over {limit_s:g} s",
-            hint=f"see who holds it: fuser -v {lock}",
-        ) from error
+    lock = directory.with_name(_LOCK.format(directory.name))
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hostlock.held(lock, limit_s=limit_s))
+        except WaitTimeoutError as error:
+            raise ResourceError(
+                f"{directory} is being built by another process for over {limit_s:g} s",
+                hint=f"see who holds it: fuser -v {lock}",
+            ) from error
+        yield
 
 
 def _write_through(directory: Path) -> None:

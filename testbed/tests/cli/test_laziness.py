@@ -14,7 +14,6 @@ from testbed.lifecycle.store import Store
 ROOT = Path(__file__).parents[3]
 HEAVY = (
     "docker",
-    "filelock",
     "jinja2",
     "pydantic",
     "pyroute2",

@@ -92,11 +92,12 @@ def test_pruning_keeps_what_was_asked_for_last(tmp_path: Path) -> None:
         os.utime(directory, (number, number))
     (tmp_path / "dead.partial").mkdir()
     store.prune(tmp_path, keep=2)
-    assert {path.name for path in tmp_path.iterdir() if path.is_dir()} == {"new", "newer"}
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "newer"}
 
 
 def test_what_was_not_built_there_is_never_removed(tmp_path: Path) -> None:
     (tmp_path / "holidays").mkdir()
+    (tmp_path / "yarn.lock").touch()
     store.obtain(tmp_path / "elsewhere" / "key", write, limit_s=1)
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "key")
     store.obtain(tmp_path / "key", write, limit_s=1)
@@ -104,9 +105,21 @@ def test_what_was_not_built_there_is_never_removed(tmp_path: Path) -> None:
     assert not (tmp_path / "key").exists()
     store.obtain(tmp_path / "key", write, limit_s=1)
     store.clear(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"holidays", "elsewhere", "link"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "holidays",
+        "yarn.lock",
+        "elsewhere",
+        "link",
+    }
     store.clear(tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_pruning_bears_another_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = [tmp_path / "gone", store.obtain(tmp_path / "key", write, limit_s=1)]
+    monkeypatch.setattr(store, "_built_in", lambda _: listed)
+    store.prune(tmp_path, keep=0)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pruning_spares_what_is_being_built(tmp_path: Path) -> None:
@@ -119,6 +132,15 @@ def test_pruning_spares_what_is_being_built(tmp_path: Path) -> None:
     assert (tmp_path / "key.partial").is_dir()
     done.set()
     process.join()
+
+
+def test_locks_of_killed_builders_are_swept(tmp_path: Path) -> None:
+    process = SPAWN.Process(target=obtain_and_die, args=(tmp_path / "key",))
+    process.start()
+    process.join()
+    assert {path.name for path in tmp_path.iterdir()} == {".key.lock", "key.partial"}
+    store.prune(tmp_path, keep=9)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_keys_tell_trees_apart_by_names_and_contents(tmp_path: Path) -> None:
