@@ -13,9 +13,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from testbed.drivers.cache import File
 from testbed.events import Event, Phase
 
-_FILE = "durations.json"
 _BEGINNING = ""
 _LATE_S = 3.0
 _MINUTES_S = 100.0
@@ -26,7 +26,7 @@ class Pace:
     """The durations of the steps of one command, `what`, as they were and as they are now."""
 
     def __init__(self, cache: Path, what: str) -> None:
-        self._path, self._what = cache / _FILE, what
+        self._path, self._what = cache / File.DURATIONS, what
         self._known = self._read()
         before = self._known.get(what, {})
         self._took, self._left = before.get("took", {}), before.get("left", {})
@@ -64,7 +64,7 @@ class Pace:
         left_now = {step: now_s - passed_s for step, passed_s in self._passed_s.items()}
         learnt = {"took": {**self._took, **self._took_now}, "left": {**self._left, **left_now}}
         text = json.dumps({**self._known, self._what: learnt})
-        beside = self._path.with_name(f".{_FILE}.{os.getpid()}")
+        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         with suppress(OSError):
             beside.write_text(text)
             beside.replace(self._path)

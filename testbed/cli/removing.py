@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-
-from testbed.drivers import store
 from testbed.errors import TestbedError, did_you_mean
 from testbed.events import Events
 from testbed.lifecycle.store import Record, Store, cache_root, several, state_root
-
-_FAMILIES = ("fib", "image", "peers", "rootfs", "snapshot")
-_FOLDERS = ("accelerator", "private-hosts")
-_FILES = (".images.lock", "dockerd.log", "durations.json")
-"""What is in the cache: what `drivers/store.py` has built, and what else has been put there."""
 
 
 def take_down(events: Events, *, name: str, everything: bool) -> None:
@@ -68,7 +59,7 @@ def clean(events: Events, *, cache: bool) -> None:
 
 def _remove_built(events: Events) -> None:
     """Remove what was built; what a running deployment uses goes first, then the daemon of ours."""
-    from testbed.drivers import dockerd, images
+    from testbed.drivers import cache, dockerd, images
     from testbed.lifecycle.down import remove_deployment
 
     records = Store(state_root())
@@ -81,20 +72,6 @@ def _remove_built(events: Events) -> None:
             f"{left} images are in use by deployments recorded elsewhere (TESTBED_STATE)",
             hint="remove those deployments first: testbed down --all",
         )
-    _empty(cache_root(), events)
-
-
-def _empty(cache: Path, events: Events) -> None:
-    """Remove from the cache what we have put there: $TESTBED_CACHE may be a folder with other things."""
-    for family in _FAMILIES:
-        store.clear(cache / family)
-    for folder in _FOLDERS:
-        if (cache / folder).is_dir():
-            shutil.rmtree(cache / folder)
-    for file in _FILES:
-        (cache / file).unlink(missing_ok=True)
-    left = [path.name for path in cache.iterdir()] if cache.is_dir() else []
-    if left:
-        events.note("left alone", f"what else is in {cache}: {', '.join(sorted(left)[:4])}")
-    elif cache.is_dir():
-        cache.rmdir()
+    others = cache.empty(cache_root())
+    if others:
+        events.note("left alone", f"what else is in {cache_root()}: {', '.join(others[:4])}")

@@ -21,6 +21,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound
 
 from testbed.drivers import apt, process, store
+from testbed.drivers.cache import IMAGES, Family
 from testbed.drivers.dockerd import explained
 from testbed.errors import PreflightError, ResourceError
 from testbed.events import Events
@@ -102,7 +103,7 @@ def ensure_images(client: docker.DockerClient, cache: Path, events: Events) -> d
         tags = {role: kinds[role.kind].tag for role in Role}
         if _present(client).issuperset(tags.values()):
             return tags
-    with store.locked(cache / "images", limit_s=_LIMIT_S):
+    with store.locked(cache / IMAGES, limit_s=_LIMIT_S):
         present = _present(client)
         if not foreign and root not in present:
             _import_root(client, root, cache, events)
@@ -203,7 +204,7 @@ def _root_key() -> str:
 
 
 def _import_root(client: docker.DockerClient, tag: str, cache: Path, events: Events) -> None:
-    family = cache / "rootfs"
+    family = cache / Family.ROOTFS
     directory = family / _root_key()
     store.prune(family, keep=_KEPT)
     store.obtain(directory, partial(_unpack, events), limit_s=_LIMIT_S)

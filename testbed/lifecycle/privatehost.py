@@ -18,6 +18,7 @@ from pathlib import Path
 
 from testbed.deadline import Deadline, wait_for
 from testbed.drivers import dockerd, images, process, store
+from testbed.drivers.cache import File, Folder
 from testbed.drivers.enclosure import Enclosure
 from testbed.drivers.process import Finished, Talking
 from testbed.errors import ResourceError
@@ -153,7 +154,7 @@ def private_host() -> Iterator[PrivateHost]:
     Raises:
         ResourceError: when there is no Docker daemon outside, to build or fetch the images from.
     """
-    client = dockerd.ensure(Events(), cache_root() / "dockerd.log")
+    client = dockerd.ensure(Events(), cache_root() / File.DOCKERD_LOG)
     tags = sorted(images.ensure_images(client, cache_root(), Events()).values())
     with ExitStack() as stack:
         folder = _free_folder(stack)
@@ -170,7 +171,7 @@ def private_host() -> Iterator[PrivateHost]:
 
 def _free_folder(stack: ExitStack) -> Path:
     for number in range(_AT_MOST):
-        folder = cache_root() / "private-hosts" / str(number)
+        folder = cache_root() / Folder.PRIVATE_HOSTS / str(number)
         try:
             stack.enter_context(store.locked(folder, limit_s=0))
         except ResourceError:

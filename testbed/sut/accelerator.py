@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from testbed.drivers import store
+from testbed.drivers.cache import Folder
 from testbed.drivers.process import run
 from testbed.events import Events
 from testbed.sut.qemu import BINARY, Accelerator, Boot, accelerator_arguments
@@ -23,7 +24,7 @@ _PROOF = "testbed: booted"
 
 def choose_accelerator(cache: Path, boot: Boot, events: Events) -> Accelerator:
     """Return the accelerator to use, booting `boot` once to find out, and say which and why."""
-    answers = cache / "accelerator"
+    answers = cache / Folder.ACCELERATOR
     answer = answers / f"{_BOOT_ID.read_text().strip()}-{boot.kernel.parent.name}"
     with store.locked(answer, limit_s=2 * _PROBE_LIMIT_S):
         if not answer.is_file():

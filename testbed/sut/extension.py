@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from testbed.drivers import store
+from testbed.drivers.cache import Family
 from testbed.drivers.process import run
 from testbed.events import Events
 from testbed.sut.channel import Channel, GuestFile
@@ -61,7 +62,7 @@ class Extension:
 
     @property
     def _family(self) -> Path:
-        return self.cache / "fib"
+        return self.cache / Family.FIB
 
     def build(self, events: Events) -> Path:
         """Return the directory of the built objects and loader.

@@ -15,6 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from testbed.drivers import apt, store
+from testbed.drivers.cache import Family
 from testbed.drivers.process import run
 from testbed.events import Events
 from testbed.sut import initramfs
@@ -129,7 +130,7 @@ def build_image(cache: Path, events: Events) -> ImageFiles:
         ResourceError: when a tool fails.
     """
     guest = _guest_files()
-    family = cache / "image"
+    family = cache / Family.IMAGE
     directory = family / store.key_of(_recipe(guest))
     build = partial(_build, guest, events)
     if not directory.is_dir():

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from testbed.deadline import Deadline
 from testbed.drivers import store
+from testbed.drivers.cache import Family
 from testbed.drivers.process import run
 from testbed.events import Events
 from testbed.sut import qemu
@@ -135,7 +136,7 @@ class Snapshots:
 
     def obtain(self, extension: Extension, workshop: Workshop, events: Events) -> Snapshot:
         """Return the machine with the extensions loaded, making it first when it is not there."""
-        layers = self.cache / "snapshot"
+        layers = self.cache / Family.SNAPSHOT
         booted = layers / self._machine_key
         loaded = layers / self.key(extension)
 

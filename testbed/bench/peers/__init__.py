@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.drivers import process, store
+from testbed.drivers.cache import Family
 from testbed.errors import TestbedError
 from testbed.lifecycle.store import cache_root
 
@@ -49,7 +50,9 @@ def measure(count: int) -> Iterator[dict[str, Any]]:
 
 
 def _mininet(count: int) -> dict[str, Any]:
-    root = store.obtain(cache_root() / "peers" / "mininet", _unpack_mininet, limit_s=_FETCH_LIMIT_S)
+    root = store.obtain(
+        cache_root() / Family.PEERS / "mininet", _unpack_mininet, limit_s=_FETCH_LIMIT_S
+    )
     paths = (f"{root}/usr/bin", f"{root}/sbin")
     env = {"PYTHONPATH": f"{root}/usr/lib/python3/dist-packages"}
     return _run([_PYTHON, str(_HERE / "with_mininet.py"), str(count), _PROVE], env, paths)
@@ -65,7 +68,9 @@ def _unpack_mininet(folder: Path) -> None:
 
 def _munet(count: int) -> dict[str, Any]:
     root = store.obtain(
-        cache_root() / "peers" / f"munet-{MUNET}-system", _install_munet, limit_s=_FETCH_LIMIT_S
+        cache_root() / Family.PEERS / f"munet-{MUNET}-system",
+        _install_munet,
+        limit_s=_FETCH_LIMIT_S,
     )
     script = _HERE / "with_munet.py"
     argv = [_PYTHON, str(script), str(count), _PROVE]

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from testbed.cli import removing
 from testbed.drivers import process
 from testbed.errors import ExitCode, InputError, TestbedError
-from testbed.events import Event, Events
+from testbed.events import Events
 from testbed.lifecycle import down, history
 from testbed.lifecycle.deployment import open_deployment
 from testbed.lifecycle.store import Store
@@ -371,20 +370,6 @@ def test_state_too_deep_for_sockets_is_told_before_anything_is_made(
     assert f"folder {deep}: a path of over 64 bytes, too long for the sockets in it" in error
     assert "point TESTBED_STATE at a folder" in error
     assert not deep.exists()
-
-
-def test_cleaning_leaves_what_else_is_in_the_folder_of_the_cache(tmp_path: Path) -> None:
-    told: list[Event] = []
-    for name in ("image/0123/build-id", "image/holidays.jpg", "private-hosts/0/images", "thesis"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    removing._empty(tmp_path, Events([told.append]))
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["holidays.jpg", "image", "thesis"]
-    assert [event.detail for event in told] == [f"what else is in {tmp_path}: image, thesis"]
-    for name in ("image/holidays.jpg", "thesis"):
-        (tmp_path / name).unlink()
-    removing._empty(tmp_path, Events())
-    assert not tmp_path.exists()
 
 
 def test_no_verb_is_answered_by_the_help(run: Run) -> None:
