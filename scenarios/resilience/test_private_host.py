@@ -37,5 +37,5 @@ def test_frozen_container_ends_with_its_host() -> None:
         host.run("docker", "pause", "frozen")
         (groups,) = outside(word)
     assert not outside(word)
-    (name,) = set(re.findall(r"testbed-host-\w+", groups))
+    (name,) = set(re.findall(r"testbed-host-[\w-]+", groups))
     assert not list(Path("/sys/fs/cgroup").glob(f"**/{name}"))

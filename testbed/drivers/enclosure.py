@@ -3,7 +3,7 @@
 Mounts, processes, network, /run and Docker's data are its own; the file system, the caches and the
 kernel are the host's. Nobody else is in there, so that an inventory of it is exact, a Docker daemon
 may be killed, and when it ends the kernel takes everything along. Run as a process,
-`python -m testbed.drivers.enclosure FOLDER` is its init: it mounts, then reaps.
+`python -m testbed.drivers.enclosure FOLDER GROUP` is its init: it mounts, then reaps.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -32,6 +33,7 @@ _NAMESPACES = ("--mount", "--pid", "--net", "--ipc", "--uts")
 _DOCKER = Path("/var/lib/docker")
 _DOCKER_SETTINGS = Path("/etc/docker")
 _CGROUPS = Path("/sys/fs/cgroup")
+_GROUP = "testbed-host"
 
 
 class Enclosure:
@@ -41,16 +43,17 @@ class Enclosure:
         self._folder = folder
         self._init: Talking | None = None
         self._pid = 0
+        self._group = _control_group(folder)
 
     def __enter__(self) -> Self:
         """Start its init; what Docker kept of a former one is still there."""
         (self._folder / "docker").mkdir(mode=0o711, parents=True, exist_ok=True)
         (self._folder / _READY).unlink(missing_ok=True)
-        _remove_control_groups(self._folder)
+        _remove_control_groups(_dead())
         # fmt: off
         argv = [
             "unshare", *_NAMESPACES, "--fork", "--kill-child=KILL", "--mount-proc",
-            sys.executable, "-m", "testbed.drivers.enclosure", str(self._folder),
+            sys.executable, "-m", "testbed.drivers.enclosure", str(self._folder), self._group,
         ]
         # fmt: on
         self._init = Talking(argv, {})
@@ -61,7 +64,7 @@ class Enclosure:
         """End it with every process in it."""
         if self._init is not None:
             self._init.kill()
-        _remove_control_groups(self._folder)
+        _remove_control_groups([self._group])
 
     def run(
         self,
@@ -109,24 +112,37 @@ class Enclosure:
 
 
 def _control_group(folder: Path) -> str:
-    """Return a name that private hosts of other caches do not have."""
+    """Return the name for our Docker's control group: it tells who we are, and which host of ours."""
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
-    return f"testbed-host-{digest[:12]}"
+    return f"{_GROUP}-{os.getpid()}-{process.started_at(os.getpid())}-{digest[:12]}"
 
 
-def _remove_control_groups(folder: Path) -> None:
+def _dead() -> set[str]:
+    """Return the control groups of private hosts whose owners were killed."""
+    found = set()
+    for top in traces.control_groups_like(f"{_GROUP}-*"):
+        owner = re.fullmatch(rf"{_GROUP}-(\d+)-(\d+)-\w+", top.name)
+        if owner and process.started_at(int(owner[1])) != int(owner[2]):
+            found.add(top.name)
+    return found
+
+
+def _remove_control_groups(names: Iterable[str]) -> None:
     """Remove what containers left that were killed with their host; their processes may yet end."""
+    tops = [top for name in names for top in traces.control_groups(name)]
 
     def removed() -> bool:
-        for top in traces.control_groups(_control_group(folder)):
+        for top in tops:
             for path in sorted(top.glob("**/"), reverse=True):
                 try:
                     path.rmdir()
+                except FileNotFoundError:
+                    continue  # others remove it, too
                 except OSError as error:
                     raise NotYet(str(error)) from error
         return True
 
-    for top in traces.control_groups(_control_group(folder)):
+    for top in tops:
         for state in top.glob("**/freezer.state"):
             _thaw(state)
     wait_for(removed, Deadline.after(10), what="the control groups' end")
@@ -141,8 +157,8 @@ def _thaw(state: Path) -> None:
         state.write_text("THAWED")
 
 
-def furnish(folder: Path) -> None:
-    """Mount what is private, from inside the new namespaces."""
+def furnish(folder: Path, group: str) -> None:
+    """Mount what is private, from inside the new namespaces; Docker is to use the control group."""
     mount = ["mount", "--no-mtab"]
     process.run([*mount, "--make-rprivate", "/"])
     _leave_mounts_below(Path("/run"))
@@ -163,7 +179,7 @@ def furnish(folder: Path) -> None:
     # Docker's control groups stand apart from those of the host's containers.
     _DOCKER_SETTINGS.mkdir(exist_ok=True)
     process.run([*mount, "-t", "tmpfs", "settings", str(_DOCKER_SETTINGS)])
-    settings = {"cgroup-parent": f"/{_control_group(folder)}"}
+    settings = {"cgroup-parent": f"/{group}"}
     (_DOCKER_SETTINGS / "daemon.json").write_text(json.dumps(settings))
     process.run(["ip", "link", "set", "lo", "up"])
     (folder / _READY).touch()
@@ -195,5 +211,5 @@ def _reap() -> None:
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    furnish(Path(sys.argv[1]))
+    furnish(Path(sys.argv[1]), sys.argv[2])
     _reap()

@@ -69,8 +69,17 @@ def undo(prefixes: Iterable[Path]) -> None:
 
 def control_groups(name: str) -> tuple[Path, ...]:
     """Return where the control group `name` is, or would be, in each hierarchy there is."""
+    return tuple(root / name for root in _hierarchies())
+
+
+def control_groups_like(pattern: str) -> tuple[Path, ...]:
+    """Return the control groups at the top of each hierarchy whose names match."""
+    return tuple(found for root in _hierarchies() for found in root.glob(pattern))
+
+
+def _hierarchies() -> list[Path]:
     roots = [_CGROUPS, *_CGROUPS.glob("*")]
-    return tuple(root / name for root in roots if (root / "cgroup.procs").exists())
+    return [root for root in roots if (root / "cgroup.procs").exists()]
 
 
 def _lines() -> list[str]:
