@@ -19,7 +19,7 @@ from typing import Any
 
 from testbed.bench import footprint, inside, peers, report, suite, whole, wiring
 from testbed.bench.scope import FULL, LONG, QUICK, Scope
-from testbed.errors import TestbedError
+from testbed.errors import ExitCode, TestbedError
 from testbed.events import Event, Events, Phase
 
 DOCS = Path(__file__).parents[2] / "docs" / "bench"
@@ -117,3 +117,6 @@ if __name__ == "__main__":
     except TestbedError as error:
         sys.stderr.write(f"error: {error}\n    {error.hint}\n")
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # what it had made is removed
+        sys.stderr.write("error: interrupted; nothing was written\n")
+        sys.exit(ExitCode.INTERRUPTED)

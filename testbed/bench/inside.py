@@ -24,6 +24,7 @@ from testbed.sut.protocol import Sut
 HERE = Path(__file__).parent
 _GUEST = "/opt/bench"
 _DESIGNS = ("fib", "rules", "vrf", "netns")  # as guest/variants.py has them
+_ONE_FIB = "one-fib"
 _LOADED = 100  # tenants, while programs are timed
 _LONGEST_S = 3600
 
@@ -77,13 +78,14 @@ def _guest(
                 turn = number % len(_DESIGNS)
                 for name in (*_DESIGNS[turn:], *_DESIGNS[:turn]):
                     yield guest.design(name, count, scope.seconds) | {"round": number}
-    for turn, (counts, rounds) in enumerate(scope.scaling if "scaling" in parts else ()):
-        with events.step(f"load {' and '.join(f'{c:,}' for c in counts)} FIBs, {rounds} times"):
+    for count, rounds in scope.scaling if "scaling" in parts else ():
+        with events.step(f"load 1 and {count:,} FIBs, {rounds} times"):
             for number in range(rounds):
-                for count in counts:
-                    found = guest.design(_DESIGNS[0], count, scope.seconds)
-                    del found["variant"]
-                    yield {"scaling": found.pop("tenants"), "round": f"{turn}.{number}", **found}
+                for name, addresses in ((_DESIGNS[0], 1), (_ONE_FIB, count), (_DESIGNS[0], count)):
+                    found = guest.design(name, addresses, scope.seconds)
+                    fibs = 1 if found.pop("variant") == _ONE_FIB else addresses
+                    found["scaling"] = found.pop("tenants")
+                    yield found | {"fibs": fibs, "round": f"{count}.{number}"}
 
 
 class Guest:

@@ -21,8 +21,7 @@ REFERENCE = "fib"
 class Quantity:
     """Something that was measured of each variant.
 
-    One that `is_shared` was measured as a whole, of which the first tenant's has all that tenants
-    share: what counts above is each further tenant's part.
+    Of one that `is_shared` the first tenant has all that tenants share, others what each of them adds.
     """
 
     title: str
@@ -37,7 +36,7 @@ def rate(way: str) -> Callable[[Measurement], float]:
 
 
 QUANTITIES = (
-    Quantity("time to add a tenant", lambda m: m["add_s"] * 1000, "ms", is_shared=True),
+    Quantity("time to add a tenant", lambda m: m["add_ms"], "ms", is_shared=True),
     Quantity("memory a tenant", lambda m: m["memory_kib"], "KiB", is_shared=True),
     Quantity("connections", rate("conn"), "/s"),
     Quantity("connection, median", lambda m: m["conn"]["p50_us"] / 1000, "ms"),
@@ -46,6 +45,7 @@ QUANTITIES = (
     Quantity("UDP round trips", rate("udp"), "/s"),
     Quantity("threads", lambda m: m["threads"], ""),
     Quantity("listening sockets", lambda m: m["listeners"], ""),
+    Quantity("to add one tenant alone, by a command", lambda m: m["alone_ms"], "ms"),
 )
 
 
@@ -76,17 +76,6 @@ def figures(
     measured: Sequence[Measurement], quantity: Quantity, variant: str, tenants: int
 ) -> dict[int, float]:
     """Return the figure of each round."""
-    found = _figures(measured, quantity, variant, tenants)
-    if not quantity.is_shared or tenants == 1:
-        return found
-    first = _figures(measured, quantity, variant, 1).values()
-    base = median(first) if first else 0
-    return {number: (figure - base) / (tenants - 1) for number, figure in found.items()}
-
-
-def _figures(
-    measured: Iterable[Measurement], quantity: Quantity, variant: str, tenants: int
-) -> dict[int, float]:
     good = [m for m in measured if "error" not in m]
     return by_round(good, quantity.of, variant=variant, tenants=tenants)
 

@@ -70,13 +70,13 @@ def _wiring(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
 
 
 def _scaling(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
-    def rates(count: int) -> Mapping[str, float]:
-        return by_round(measured, rate("conn"), scaling=count)
+    def rates(fibs: int, addresses: int) -> Mapping[str, float]:
+        return by_round(measured, rate("conn"), scaling=addresses, fibs=fibs)
 
     for count, bound in _RATES.items():
-        against = ratios(rates(count), rates(1))
+        against = ratios(rates(count, count), rates(1, count))
         if against:
-            title = f"connections/s with {count:,} FIBs, of those with one"
+            title = f"connections/s with {count:,} FIBs, of those with one of as many addresses"
             yield Target(title, Sum.of(against), bound, is_least=True)
 
 
@@ -84,9 +84,9 @@ def _calls(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
     def times(way: str) -> Mapping[int, float]:
         return by_round(measured, itemgetter("socket_ns"), operation=way)
 
-    against = ratios(times("thread-fib"), times("without"))
+    against = ratios(times("thread-fib"), times("attached"))
     if against:
-        title = "socket() and close() in a thread's FIB, of those without the extensions"
+        title = "socket() and close() by a thread with a FIB, of those by one without"
         yield Target(title, Sum.of(against), _SOCKET, is_least=False)
 
 

@@ -106,9 +106,13 @@ def _check_sut(topology: Topology) -> Iterator[Trouble]:
         hint = "remove `ssh:`, or say `kind: ssh`"
         yield Trouble((("sut", "ssh"), ("sut", "kind")), "ssh", "`ssh:` is not for our VM", hint)
     if sut.ssh is not None and sut.kind != "vm":
-        for key in sorted({"memory_mib", "cpus"} & sut.model_fields_set):
+        for key in sorted({"memory_mib", "cpus", "clock"} & sut.model_fields_set):
             what = f"`{key}:` is for our VM, not for a machine reached by ssh"
             yield Trouble((("sut", key), ("sut", "ssh")), "ssh", what, "remove it")
+    if sut.clock == "instructions" and sut.cpus > 1:
+        places = (("sut", "cpus"), ("sut", "clock"))
+        what = "`clock: instructions` is for a VM with one processor"
+        yield Trouble(places, "clock", what, "add `cpus: 1` under `sut:`")
     for place, pair in enumerate(sut.addresses):
         if pair.v4 is None and pair.v6 is None:
             hint = "give `v4:`, `v6:` or both"

@@ -262,6 +262,10 @@ class Sut(_Model):
     """Memory of our VM."""
     cpus: Annotated[StrictInt, Field(ge=1, le=256)] = 2
     """Processors of our VM."""
+    clock: Literal["host", "instructions"] = "host"
+    """What time our VM has: the host's, or 4 ns an instruction that it executes while it is busy. Then it is
+    emulated, has one processor, and takes the same time for the same work on every host.
+    """
     ssh: Ssh | None = None
     """How a machine of yours is reached."""
     interface_fib: StrictStr | None = None

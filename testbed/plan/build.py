@@ -148,6 +148,7 @@ def _build_machine(sut: Sut, deployment: DeploymentId) -> VmPlan | RemotePlan:
             mac=names.VM_MAC,
             memory_mib=sut.memory_mib,
             cpus=sut.cpus,
+            counts_instructions=sut.clock == "instructions",
             ssh_address=names.ssh_address(deployment),
         )
     return RemotePlan(

@@ -231,12 +231,16 @@ class FibPlan:
 
 @dataclass(frozen=True, slots=True)
 class VmPlan:
-    """Our own VM. `ssh_address` is a loopback address of this deployment alone, port 22."""
+    """Our own VM. `ssh_address` is a loopback address of this deployment alone, port 22.
+
+    One that `counts_instructions` tells time by them, see `testbed.sut.qemu`.
+    """
 
     tap: str
     mac: Mac
     memory_mib: int
     cpus: int
+    counts_instructions: bool
     ssh_address: IPv4Address
 
 

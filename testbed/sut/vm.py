@@ -21,7 +21,7 @@ from testbed.sut.extension import Extension
 from testbed.sut.image import ImageFiles, build_image
 from testbed.sut.machine import Machine
 from testbed.sut.protocol import Capability, Health
-from testbed.sut.qemu import Hardware, Memory
+from testbed.sut.qemu import Accelerator, Hardware, Memory
 from testbed.sut.snapshot import (
     Snapshot,
     Snapshots,
@@ -87,7 +87,11 @@ class LinuxVm:
             TestbedError: when something on the way fails; the next call starts afresh.
         """
         image = build_image(self.cache, events)
-        accelerator = choose_accelerator(self.cache, image.boot, events)
+        accelerator = (
+            Accelerator.COUNTED
+            if self._vm.counts_instructions
+            else choose_accelerator(self.cache, image.boot, events)
+        )
         hardware = Hardware(accelerator, self._vm.memory_mib, self._vm.cpus)
         snapshots = Snapshots(self.cache, image, hardware)
         extension = self._extension

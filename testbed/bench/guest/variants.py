@@ -9,7 +9,7 @@ down. Prints one JSON object a measurement.
     variants.py INTERFACE programs TENANTS SECONDS
     variants.py INTERFACE operations ROUNDS
 
-INTERFACE is the one whose FIBs are taken off first.
+INTERFACE is the one whose FIBs are taken off first; TENANTS is 1, or more than 3.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,13 +75,14 @@ def leg_mac(tenant: int) -> str:
     return f"02:fd:00:{tenant >> 16:02x}:{tenant >> 8 & 255:02x}:{tenant & 255:02x}"
 
 
-def available_kib() -> int:
-    """Return the memory that is free or can be freed, once the kernel has freed what went before."""
+def free_kib() -> int:
+    """Return the memory that nothing uses, once the kernel has freed what went before."""
     last, unchanged = 0, 0
     for _ in range(30):
         Path("/proc/sys/vm/drop_caches").write_text("3")
+        Path("/proc/sys/vm/compact_memory").write_text("1")  # returns what processors set aside
         rows = Path("/proc/meminfo").read_text().splitlines()
-        found = int(next(row for row in rows if row.startswith("MemAvailable")).split()[1])
+        found = int(next(row for row in rows if row.startswith("MemFree")).split()[1])
         unchanged = unchanged + 1 if abs(found - last) < 128 else 0
         if unchanged == 2:
             break
@@ -105,13 +106,10 @@ def inside(name: str) -> Iterator[None]:
         os.close(away)
 
 
-def fibs(count: int) -> list[str]:
-    """Make the FIB extensions serve them."""
-    document = {
-        "version": 1,
-        "interface": NIC,
-        "virtual_resolvers": [VIRTUAL],
-        "fibs": [
+def fibs(tenants: Sequence[int]) -> list[str]:
+    """Make the FIB extensions serve them, and all before them."""
+    apply(
+        [
             {
                 "id": k,
                 "name": f"t{k}",
@@ -123,41 +121,68 @@ def fibs(count: int) -> list[str]:
                 "neighbours": [{"address": router(k), "mac": PEER_MAC}],
                 "resolvers": [RESOLVER],
             }
-            for k in range(1, count + 1)
-        ],
-    }
-    run("fibctl", "apply", "-", stdin=json.dumps(document))
+            for k in range(1, tenants[-1] + 1)
+        ]
+    )
     return []
 
 
-def rules(count: int) -> list[str]:
+def one_fib(tenants: Sequence[int]) -> list[str]:
+    """Give one FIB the addresses of all: what so many addresses cost, without their FIBs."""
+    apply(
+        [
+            {
+                "id": 1,
+                "name": "all",
+                "addresses": [f"{server(k)}/32" for k in range(1, tenants[-1] + 1)],
+                "routes": [
+                    {"to": f"{router(1)}/32"},
+                    {"to": "192.168.0.0/24", "via": router(1)},
+                ],
+                "neighbours": [{"address": router(1), "mac": PEER_MAC}],
+                "resolvers": [RESOLVER],
+            }
+        ]
+    )
+    return []
+
+
+def apply(entries: list[dict[str, Any]]) -> None:
+    """Make these all the FIBs there are."""
+    document = {
+        "version": 1,
+        "interface": NIC,
+        "virtual_resolvers": [VIRTUAL],
+        "fibs": entries,
+    }
+    run("fibctl", "apply", "-", stdin=json.dumps(document))
+
+
+def rules(tenants: Sequence[int]) -> list[str]:
     """Make a list of `ip rule from`, walked from its start: what stock Linux offers."""
-    everyone = range(1, count + 1)
-    batch([f"addr add {server(k)}/32 dev {NIC}" for k in everyone], SERVER)
+    batch([f"addr add {server(k)}/32 dev {NIC}" for k in tenants], SERVER)
     batch(
-        [f"neigh add {router(k)} lladdr {PEER_MAC} dev {NIC} nud permanent" for k in everyone],
+        [f"neigh add {router(k)} lladdr {PEER_MAC} dev {NIC} nud permanent" for k in tenants],
         SERVER,
     )
     batch(
         [
             f"route add 192.168.0.0/24 via {router(k)} dev {NIC} onlink src {server(k)} table {1000 + k}"
-            for k in everyone
+            for k in tenants
         ],
         SERVER,
     )
-    batch(
-        [f"rule add pref {1000 + k} from {server(k)} lookup {1000 + k}" for k in everyone], SERVER
-    )
+    batch([f"rule add pref {1000 + k} from {server(k)} lookup {1000 + k}" for k in tenants], SERVER)
     return []
 
 
-def vrfs(count: int) -> list[str]:
+def vrfs(tenants: Sequence[int]) -> list[str]:
     """Make a VRF a tenant; it needs a device a tenant on the segment, here a macvlan."""
     with inside(SERVER):
         for key in ("tcp_l3mdev_accept", "udp_l3mdev_accept"):
             Path(f"/proc/sys/net/ipv4/{key}").write_text("1")
     lines = []
-    for k in range(1, count + 1):
+    for k in tenants:
         lines += [
             f"link add v{k} type vrf table {1000 + k}",
             f"link add link {NIC} name m{k} address {leg_mac(k)} type macvlan mode private",
@@ -172,20 +197,19 @@ def vrfs(count: int) -> list[str]:
     return []
 
 
-def namespaces(count: int) -> list[str]:
+def namespaces(tenants: Sequence[int]) -> list[str]:
     """Make a network namespace a tenant, as VIMAGE has it: a listener and a thread in each."""
-    everyone = range(1, count + 1)
-    batch([f"netns add b{k}" for k in everyone])
+    batch([f"netns add b{k}" for k in tenants])
     batch(
         [
             f"link add link {NIC} name m0 address {leg_mac(k)} netns b{k} type macvlan mode private"
-            for k in everyone
+            for k in tenants
         ],
         SERVER,
     )
     mac = bytes.fromhex(PEER_MAC.replace(":", ""))
     four = socket.AF_INET
-    for k in everyone:
+    for k in tenants:
         with inside(f"b{k}"):
             set_up("lo")
             set_up("m0")
@@ -201,7 +225,7 @@ def namespaces(count: int) -> list[str]:
                         Route(four, 254, 1, lan, 24, hop, own, 0, index),
                     ]
                 )
-    return [f"/run/netns/b{k}" for k in everyone]
+    return [f"/run/netns/b{k}" for k in tenants]
 
 
 def set_up(name: str) -> None:
@@ -211,8 +235,13 @@ def set_up(name: str) -> None:
         fcntl.ioctl(any_socket, 0x8914, request.pack(name.encode(), 1))
 
 
-VARIANTS: dict[str, Callable[[int], list[str]]] = {
+OURS = frozenset(
+    {"fib", "one-fib"}
+)  # they are where the SUT's extensions are, others in a namespace
+# Each adds some tenants to those there are; returns the namespaces that want a listener of their own.
+VARIANTS: dict[str, Callable[[Sequence[int]], list[str]]] = {
     "fib": fibs,
+    "one-fib": one_fib,
     "rules": rules,
     "vrf": vrfs,
     "netns": namespaces,
@@ -225,7 +254,7 @@ def connect(name: str, count: int) -> None:
     run("ip", "netns", "add", SERVER)
     ends = f"link add {NIC} address {MAC} type veth peer name {PEER} address {PEER_MAC} netns {CLIENTS}"
     batch([ends])
-    if name != "fib":
+    if name not in OURS:
         batch([f"link set {NIC} netns {SERVER}"])
         batch(["link set lo up", f"link set {NIC} addrgenmode none up"], SERVER)
     else:
@@ -267,31 +296,34 @@ def measure_programs(count: int, seconds: float) -> list[dict[str, Any]]:
 def measure(
     name: str, count: int, seconds: float, at_end: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Make a variant and load it."""
+    """Make a variant and load it.
+
+    Time and memory are those of the first tenant, with all that tenants share; of many they are what each
+    adds to that, without what it takes to add one by itself (`alone_ms`: a command's start).
+    """
     connect(name, count)
-    before_kib = available_kib()
-    start = time.monotonic()
-    spaces = VARIANTS[name](count)
-    added_s = time.monotonic() - start
-    prefix = [] if name == "fib" else ["nsenter", f"--net=/run/netns/{SERVER}", "--"]
-    environment = {**os.environ, **({"LOAD_KEEP_DEVICE": "1"} if name == "vrf" else {})}
-    listening = subprocess.Popen(
-        ["taskset", "-c", "0", *prefix, LOAD, "serve", str(PORT), *spaces],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    threads = listeners = 0
+    servers: list[subprocess.Popen[str]] = []
+    free = [free_kib()]
+    took_ms: list[float] = []
     try:
-        if not listening.stdout or listening.stdout.readline() != "ready\n":
-            raise RuntimeError(f"the server of {name} ended with {listening.wait()}")
-        used_kib = before_kib - available_kib()
+        for tenants in filter(None, (range(1, 2), range(2, 3), range(3, count + 1))):
+            start = time.monotonic()
+            spaces = VARIANTS[name](tenants)
+            took_ms.append((time.monotonic() - start) * 1000)
+            if spaces or not servers:
+                servers.append(serve(name, spaces))
+                threads += len(list(Path(f"/proc/{servers[-1].pid}/task").iterdir()))
+                listeners += 2 * max(1, len(spaces))
+            free.append(free_kib())
         result: dict[str, Any] = {
             "variant": name,
             "tenants": count,
-            "add_s": round(added_s, 3),
-            "memory_kib": used_kib,
-            "threads": len(list(Path(f"/proc/{listening.pid}/task").iterdir())),
-            "listeners": 2 * max(1, len(spaces)),
+            "add_ms": took_ms[0] if count == 1 else (took_ms[2] - took_ms[1]) / (count - 3),
+            "alone_ms": took_ms[min(1, count - 1)],
+            "memory_kib": free[0] - free[1] if count == 1 else (free[1] - free[3]) / (count - 1),
+            "threads": threads,
+            "listeners": listeners,
         }
         for kind in ("conn", "req", "udp"):
             client = ("taskset", "-c", "0", "nsenter", f"--net=/run/netns/{CLIENTS}", "--", LOAD)
@@ -299,9 +331,25 @@ def measure(
             result[kind] = json.loads(said)
         at_end()
     finally:
-        listening.kill()
-        listening.communicate()
+        for listening in servers:
+            listening.kill()
+            listening.communicate()
     return result
+
+
+def serve(name: str, spaces: list[str]) -> subprocess.Popen[str]:
+    """Start what answers, a thread for each of `spaces`; it listens."""
+    prefix = [] if name in OURS else ["nsenter", f"--net=/run/netns/{SERVER}", "--"]
+    environment = {**os.environ, **({"LOAD_KEEP_DEVICE": "1"} if name == "vrf" else {})}
+    started = subprocess.Popen(
+        ["taskset", "-c", "0", *prefix, LOAD, "serve", str(PORT), *spaces],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    if not started.stdout or started.stdout.readline() != "ready\n":
+        raise RuntimeError(f"the server of {name} ended with {started.wait()}")
+    return started
 
 
 def operations(repeats: int) -> Iterator[dict[str, Any]]:
@@ -309,7 +357,7 @@ def operations(repeats: int) -> Iterator[dict[str, Any]]:
     for number in range(repeats):
         yield {"operation": "without", "round": number, **json.loads(run(LOAD, "ops", COUNT))}
         connect("fib", 1)
-        fibs(1)
+        fibs([1])
         yield {"operation": "attached", "round": number, **json.loads(run(LOAD, "ops", COUNT))}
         said = run("fibctl", "exec", "1", "--", LOAD, "ops", COUNT, RESOLVER, VIRTUAL)
         yield {"operation": "thread-fib", "round": number, **json.loads(said)}

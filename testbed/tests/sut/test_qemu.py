@@ -99,6 +99,13 @@ def test_kvm_uses_the_hosts_processor() -> None:
     assert values(arguments, "-cpu") == ["host"]
 
 
+def test_counted_instructions_are_the_clock_of_one_translating_thread() -> None:
+    arguments = qemu.machine_arguments(replace(HARDWARE, accelerator=Accelerator.COUNTED))
+    assert values(arguments, "-icount") == ["shift=2"]
+    assert "thread=single" in values(arguments, "-accel")[0]
+    assert not values(qemu.machine_arguments(HARDWARE), "-icount")
+
+
 def test_snapshots_differ_in_whatever_the_guest_can_see() -> None:
     keys = {
         machine_key("image", "QEMU 7.2", "CPU", HARDWARE),
@@ -108,6 +115,7 @@ def test_snapshots_differ_in_whatever_the_guest_can_see() -> None:
         machine_key("image", "QEMU 7.2", "CPU", replace(HARDWARE, memory_mib=2048)),
         machine_key("image", "QEMU 7.2", "CPU", replace(HARDWARE, cpus=1)),
         machine_key("image", "QEMU 7.2", "CPU", replace(HARDWARE, accelerator=Accelerator.KVM)),
+        machine_key("image", "QEMU 7.2", "CPU", replace(HARDWARE, accelerator=Accelerator.COUNTED)),
     }
-    assert len(keys) == 7
+    assert len(keys) == 8
     assert machine_key("image", "QEMU 7.2", "CPU", replace(HARDWARE)) in keys

@@ -38,6 +38,7 @@ def plan_of(number: int) -> Plan:
         mac=MAC,
         memory_mib=1024,
         cpus=2,
+        counts_instructions=False,
         ssh_address=IPv4Address(f"127.126.125.{number}"),
     )
     sut = SutPlan(
