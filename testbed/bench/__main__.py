@@ -28,13 +28,14 @@ PARTS = (
     "whole",
     "peers",
     "starts",
+    "additions",
     "footprint",
     "operations",
     "designs",
     "scaling",
     "suite",
 )
-_INSIDE = frozenset({"starts", "footprint", "operations", "designs", "scaling"})
+_INSIDE = frozenset({"starts", "additions", "footprint", "operations", "designs", "scaling"})
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,27 +30,76 @@ _LOADED = 100  # tenants, while programs are timed
 _LONGEST_S = 3600
 
 
-def measure(parts: Sequence[str], scope: Scope, events: Events) -> Iterator[dict[str, Any]]:
-    """Bring the bench's deployment up, measure `parts`, remove it."""
+@contextmanager
+def _deployment(topology: str, events: Events) -> Iterator[Deployment]:
+    """Have a topology of this folder up; it is removed at the end."""
     store = Store(state_root())
-    deployment = bring_up(store, HERE / scope.topology, events)
+    deployment = bring_up(store, HERE / topology, events)
     try:
-        client = dockerd.connect()
-        if client is None:
-            raise ResourceError("the Docker daemon has gone away")
-        running = Running(client, deployment)
-        if "starts" in parts:
-            with events.step(
-                f"start services, {scope.start_rounds} times, and the same by docker run"
-            ):
-                yield from starts.measure(client, deployment, scope.start_rounds)
-        yield from _guest(deployment, parts, scope, events)
-        if "footprint" in parts:  # last: so many FIBs go with their VM, one by one they take long
-            with events.step(f"what {scope.fibs:,} FIBs take, and what they cost a login"):
-                yield from _footprint(running, scope.fibs)
+        yield deployment
     finally:
         remove_deployment(store, deployment.record, events)
         stop_shared(store, events)
+
+
+def measure(parts: Sequence[str], scope: Scope, events: Events) -> Iterator[dict[str, Any]]:
+    """Measure `parts`, in deployments that are brought up for it."""
+    if {"starts", "additions", "footprint"} & set(parts):
+        with _deployment(scope.topology, events) as deployment:
+            yield from _in_the_hosts_time(deployment, parts, scope, events)
+    if {"operations", "designs", "scaling"} & set(parts):
+        with _deployment(scope.counted, events) as deployment:
+            yield from _by_instructions(Guest(deployment), parts, scope, events)
+
+
+def _in_the_hosts_time(
+    deployment: Deployment, parts: Sequence[str], scope: Scope, events: Events
+) -> Iterator[dict[str, Any]]:
+    client = dockerd.connect()
+    if client is None:
+        raise ResourceError("the Docker daemon has gone away")
+    if "starts" in parts:
+        with events.step(f"start services, {scope.start_rounds} times, and the same by docker run"):
+            yield from starts.measure(client, deployment, scope.start_rounds)
+    if "additions" in parts:
+        guest = Guest(deployment)
+        for count, rounds in scope.additions:
+            with events.step(f"add {count:,} tenants in each design, {rounds} times"):
+                yield from _designs("adding", partial(guest.adding, count), rounds)
+    if "footprint" in parts:  # last: so many FIBs go with their VM, one by one they take long
+        with events.step(f"what {scope.fibs:,} FIBs take, and what they cost a login"):
+            yield from _footprint(Running(client, deployment), scope.fibs)
+
+
+def _by_instructions(
+    guest: Guest, parts: Sequence[str], scope: Scope, events: Events
+) -> Iterator[dict[str, Any]]:
+    seconds = scope.seconds
+    if "operations" in parts:
+        with events.step("time system calls and programs"):
+            yield from guest.run("operations", scope.operation_rounds)
+            yield from guest.run("programs", _LOADED, seconds)
+    for count, rounds in scope.designs if "designs" in parts else ():
+        with events.step(f"load {count:,} tenants in each design, {rounds} times"):
+            yield from _designs("variant", partial(guest.load, count, seconds), rounds)
+    for count, rounds in scope.scaling if "scaling" in parts else ():
+        with events.step(f"load 1 and {count:,} FIBs, {rounds} times"):
+            for number in range(rounds):
+                for name, addresses in ((_DESIGNS[0], 1), (_ONE_FIB, count), (_DESIGNS[0], count)):
+                    found = guest.load(addresses, seconds, name)
+                    fibs = 1 if name == _ONE_FIB else addresses
+                    found["scaling"] = found.pop("tenants")
+                    yield found | {"fibs": fibs, "round": f"{count}.{number}"}
+
+
+def _designs(
+    kind: str, measured: Callable[[str], dict[str, Any]], rounds: int
+) -> Iterator[dict[str, Any]]:
+    """Measure the designs in turn, each round from another one on."""
+    for number in range(rounds):
+        turn = number % len(_DESIGNS)
+        for name in (*_DESIGNS[turn:], *_DESIGNS[:turn]):
+            yield {kind: name, "round": number} | measured(name)
 
 
 def _footprint(running: Running, fibs: int) -> Iterator[dict[str, Any]]:
@@ -64,30 +114,6 @@ def _footprint(running: Running, fibs: int) -> Iterator[dict[str, Any]]:
         yield {"footprint": "guest", "error": error.message}
 
 
-def _guest(
-    deployment: Deployment, parts: Sequence[str], scope: Scope, events: Events
-) -> Iterator[dict[str, Any]]:
-    guest = Guest(deployment)
-    if "operations" in parts:
-        with events.step("time system calls and programs"):
-            yield from guest.run("operations", scope.operation_rounds)
-            yield from guest.run("programs", _LOADED, scope.seconds)
-    for count, rounds in scope.designs if "designs" in parts else ():
-        with events.step(f"compare designs at {count:,} tenants, {rounds} times"):
-            for number in range(rounds):
-                turn = number % len(_DESIGNS)
-                for name in (*_DESIGNS[turn:], *_DESIGNS[:turn]):
-                    yield guest.design(name, count, scope.seconds) | {"round": number}
-    for count, rounds in scope.scaling if "scaling" in parts else ():
-        with events.step(f"load 1 and {count:,} FIBs, {rounds} times"):
-            for number in range(rounds):
-                for name, addresses in ((_DESIGNS[0], 1), (_ONE_FIB, count), (_DESIGNS[0], count)):
-                    found = guest.design(name, addresses, scope.seconds)
-                    fibs = 1 if found.pop("variant") == _ONE_FIB else addresses
-                    found["scaling"] = found.pop("tenants")
-                    yield found | {"fibs": fibs, "round": f"{count}.{number}"}
-
-
 class Guest:
     """The VM of a deployment, new for each measurement: nothing is left of an earlier one."""
 
@@ -99,13 +125,19 @@ class Guest:
             f"{_GUEST}/variants.py": GuestFile((HERE / "guest" / "variants.py").read_bytes()),
         }
 
-    def design(self, name: str, count: int, seconds: float) -> dict[str, Any]:
-        """Measure one design at `count` tenants; a failure is told, and costs that figure alone."""
-        about = {"variant": name, "tenants": count}
+    def adding(self, count: int, name: str) -> dict[str, Any]:
+        """Measure what tenants of one design take; a failure is told, and costs that figure alone."""
+        return self._one("adding", name, count)
+
+    def load(self, count: int, seconds: float, name: str) -> dict[str, Any]:
+        """Measure how fast one design serves `count` tenants, likewise."""
+        return self._one("load", name, count, seconds)
+
+    def _one(self, what: str, name: str, count: int, *arguments: object) -> dict[str, Any]:
         try:
-            return self.run("design", name, count, seconds)[0]
+            return {"tenants": count, **self.run(what, name, count, *arguments)[0]}
         except TestbedError as error:
-            return about | {"error": error.message}
+            return {"tenants": count, "error": error.message}
 
     def run(self, *arguments: object) -> list[dict[str, Any]]:
         """Run guest/variants.py with `arguments` in a VM as it was saved."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from statistics import median
 from typing import Any, TypeVar
 
@@ -15,16 +16,18 @@ Measurement = Mapping[str, Any]
 Round = TypeVar("Round")
 
 REFERENCE = "fib"
+ADDING, LOADED = "adding", "variant"  # the keys under which measurements of designs name theirs
 
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """Something that was measured of each variant.
+    """Something that was measured of each variant, in measurements of a kind.
 
     Of one that `is_shared` the first tenant has all that tenants share, others what each of them adds.
     """
 
     title: str
+    kind: str
     of: Callable[[Measurement], float]
     unit: str
     is_shared: bool = False
@@ -36,16 +39,16 @@ def rate(way: str) -> Callable[[Measurement], float]:
 
 
 QUANTITIES = (
-    Quantity("time to add a tenant", lambda m: m["add_ms"], "ms", is_shared=True),
-    Quantity("memory a tenant", lambda m: m["memory_kib"], "KiB", is_shared=True),
-    Quantity("connections", rate("conn"), "/s"),
-    Quantity("connection, median", lambda m: m["conn"]["p50_us"] / 1000, "ms"),
-    Quantity("connection, 99 %", lambda m: m["conn"]["p99_us"] / 1000, "ms"),
-    Quantity("requests on live connections", rate("req"), "/s"),
-    Quantity("UDP round trips", rate("udp"), "/s"),
-    Quantity("threads", lambda m: m["threads"], ""),
-    Quantity("listening sockets", lambda m: m["listeners"], ""),
-    Quantity("to add one tenant alone, by a command", lambda m: m["alone_ms"], "ms"),
+    Quantity("time to add a tenant", ADDING, itemgetter("add_ms"), "ms", is_shared=True),
+    Quantity("memory a tenant", LOADED, itemgetter("memory_kib"), "KiB", is_shared=True),
+    Quantity("connections", LOADED, rate("conn"), "/s"),
+    Quantity("connection, median", LOADED, lambda m: m["conn"]["p50_us"] / 1000, "ms"),
+    Quantity("connection, 99 %", LOADED, lambda m: m["conn"]["p99_us"] / 1000, "ms"),
+    Quantity("requests on live connections", LOADED, rate("req"), "/s"),
+    Quantity("UDP round trips", LOADED, rate("udp"), "/s"),
+    Quantity("threads", LOADED, itemgetter("threads"), ""),
+    Quantity("listening sockets", LOADED, itemgetter("listeners"), ""),
+    Quantity("to add one tenant alone, by a command", ADDING, itemgetter("alone_ms"), "ms"),
 )
 
 
@@ -72,12 +75,22 @@ def _short(figure: float) -> str:
     return f"{figure:,.0f}" if abs(figure) >= 100 else f"{figure:.3g}"
 
 
+def of_designs(measured: Iterable[Measurement]) -> list[Measurement]:
+    """Return the measurements of designs, of either kind."""
+    return [m for m in measured if ADDING in m or LOADED in m]
+
+
+def design(measurement: Measurement) -> str:
+    """Return which design was measured."""
+    return str(measurement.get(ADDING) or measurement[LOADED])
+
+
 def figures(
     measured: Sequence[Measurement], quantity: Quantity, variant: str, tenants: int
 ) -> dict[int, float]:
     """Return the figure of each round."""
     good = [m for m in measured if "error" not in m]
-    return by_round(good, quantity.of, variant=variant, tenants=tenants)
+    return by_round(good, quantity.of, **{quantity.kind: variant, "tenants": tenants})
 
 
 def by_round(
@@ -95,11 +108,9 @@ def ratios(mine: Mapping[Round, float], reference: Mapping[Round, float]) -> lis
 def table(measured: Sequence[Measurement]) -> list[str]:
     """Return rows of Markdown: each quantity of each variant, absolute and against the extensions."""
     rows = []
-    measured = [m for m in measured if "variant" in m]
+    measured = of_designs(measured)
     for tenants in sorted({m["tenants"] for m in measured}):
-        variants = list(
-            dict.fromkeys(m["variant"] for m in measured if m.get("tenants") == tenants)
-        )
+        variants = list(dict.fromkeys(design(m) for m in measured if m["tenants"] == tenants))
         rows += [
             "",
             f"### {tenants:,} tenants",
@@ -134,7 +145,7 @@ def _cell(
 
 def picture(measured: Sequence[Measurement], quantity: Quantity) -> str:
     """Return an SVG: one line a variant, both axes logarithmic."""
-    measured = [m for m in measured if "variant" in m]
+    measured = of_designs(measured)
     points = {
         name: [
             (tenants, median(list(found.values())))
@@ -143,7 +154,7 @@ def picture(measured: Sequence[Measurement], quantity: Quantity) -> str:
             and (found := figures(measured, quantity, name, tenants))
             and median(list(found.values())) > 0
         ]
-        for name in dict.fromkeys(m["variant"] for m in measured)
+        for name in dict.fromkeys(map(design, measured))
     }
     return _svg(f"{quantity.title}{f' ({quantity.unit})' if quantity.unit else ''}", points)
 

@@ -9,12 +9,15 @@ from dataclasses import dataclass
 class Scope:
     """How much is measured: (tenants, rounds) of each kind; `scaling` against one FIB.
 
-    `wholes` are topologies of topologies/ that go up and down. `topology` is a file beside this
-    module: its VM must have room for the most FIBs.
+    `wholes` are topologies of topologies/ that go up and down. `topology` and `counted` are files beside
+    this module, whose VMs must have room for the most FIBs; the time of the second is instructions, which
+    hardly differ from round to round.
     """
 
     name: str
     topology: str
+    counted: str
+    additions: tuple[tuple[int, int], ...]
     designs: tuple[tuple[int, int], ...]
     wiring: tuple[tuple[int, int], ...]
     wholes: tuple[tuple[str, int], ...]
@@ -32,6 +35,8 @@ class Scope:
 QUICK = Scope(
     name="quick",
     topology="bench.yaml",
+    counted="bench-counted.yaml",
+    additions=((1, 1), (100, 1)),
     designs=((1, 1), (100, 1)),
     wiring=((200, 2),),
     wholes=(),
@@ -48,11 +53,13 @@ QUICK = Scope(
 FULL = Scope(
     name="full",
     topology="bench.yaml",
-    designs=((1, 2), (100, 2), (1000, 2)),
+    counted="bench-counted.yaml",
+    additions=((1, 1), (100, 1), (1000, 3)),
+    designs=((1, 1), (100, 1), (1000, 2)),
     wiring=((200, 3), (1000, 3)),
     wholes=(("thousand", 1),),
-    scaling=((10000, 2),),
-    seconds=2,
+    scaling=((10000, 1),),
+    seconds=1,
     operation_rounds=3,
     start_rounds=3,
     fibs=10000,
@@ -64,11 +71,13 @@ FULL = Scope(
 LONG = Scope(
     name="long",
     topology="bench-long.yaml",
-    designs=((1, 3), (100, 3), (1000, 3), (10000, 1)),
+    counted="bench-long-counted.yaml",
+    additions=((1, 3), (100, 3), (1000, 5), (10000, 1)),
+    designs=((1, 2), (100, 2), (1000, 2), (10000, 1)),
     wiring=((1000, 3), (10000, 1)),
     wholes=(("thousand", 2), ("ten-thousand", 1)),
-    scaling=((10000, 3), (65535, 1)),
-    seconds=5,
+    scaling=((10000, 2), (65535, 1)),
+    seconds=2,
     operation_rounds=8,
     start_rounds=5,
     fibs=10000,

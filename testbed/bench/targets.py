@@ -8,7 +8,16 @@ from operator import itemgetter
 from statistics import median
 from typing import Any
 
-from testbed.bench.results import QUANTITIES, REFERENCE, Sum, by_round, figures, rate, ratios
+from testbed.bench.results import (
+    QUANTITIES,
+    REFERENCE,
+    Sum,
+    by_round,
+    figures,
+    of_designs,
+    rate,
+    ratios,
+)
 
 _TIME, _MEMORY = QUANTITIES[:2]
 _UP_S = {"thousand": 60.0, "ten-thousand": 480.0}
@@ -91,7 +100,7 @@ def _calls(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
 
 
 def _designs(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
-    found = [item for item in measured if "variant" in item]
+    found = of_designs(measured)
     most = max((item["tenants"] for item in found), default=0)
     if most == 1:
         return

@@ -5,7 +5,8 @@ sockets at 192.168.0.1 in a namespace of their own, at the other end of a veth p
 is `bench0`. One variant in the life of a VM: nothing is left of an earlier one, and nothing is taken
 down. Prints one JSON object a measurement.
 
-    variants.py INTERFACE design VARIANT TENANTS SECONDS
+    variants.py INTERFACE adding VARIANT TENANTS
+    variants.py INTERFACE load VARIANT TENANTS SECONDS
     variants.py INTERFACE programs TENANTS SECONDS
     variants.py INTERFACE operations ROUNDS
 
@@ -289,41 +290,52 @@ def measure_programs(count: int, seconds: float) -> list[dict[str, Any]]:
     """Load the extensions while the kernel takes the times of their programs."""
     Path("/proc/sys/kernel/bpf_stats_enabled").write_text("1")
     times: list[dict[str, Any]] = []
-    measure("fib", count, seconds, lambda: times.extend(program_times()))
+    measure_load("fib", count, seconds, lambda: times.extend(program_times()))
     return times
 
 
-def measure(
-    name: str, count: int, seconds: float, at_end: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
-    """Make a variant and load it.
+def measure_adding(name: str, count: int) -> dict[str, Any]:
+    """Make a variant, and see what time that takes, until all tenants are served.
 
-    Time and memory are those of the first tenant, with all that tenants share; of many they are what each
-    adds to that, without what it takes to add one by itself (`alone_ms`: a command's start).
+    That is the first tenant's, with all that tenants share; of many it is what each of them takes, without
+    what it takes to add one by itself (`alone_ms`: a command's start).
     """
     connect(name, count)
-    threads = listeners = 0
     servers: list[subprocess.Popen[str]] = []
-    free = [free_kib()]
     took_ms: list[float] = []
     try:
-        for tenants in filter(None, (range(1, 2), range(2, 3), range(3, count + 1))):
+        for tenants in filter(None, (range(1, 2), range(2, count + 1)[:1], range(3, count + 1))):
             start = time.monotonic()
-            spaces = VARIANTS[name](tenants)
+            servers += added(name, tenants)
             took_ms.append((time.monotonic() - start) * 1000)
-            if spaces or not servers:
-                servers.append(serve(name, spaces))
-                threads += len(list(Path(f"/proc/{servers[-1].pid}/task").iterdir()))
-                listeners += 2 * max(1, len(spaces))
+    finally:
+        end(servers)
+    return {
+        "add_ms": took_ms[0] if count == 1 else (took_ms[2] - took_ms[1]) / (count - 3),
+        "alone_ms": took_ms[min(1, count - 1)],
+    }
+
+
+def measure_load(
+    name: str, count: int, seconds: float, at_end: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Make a variant, see what memory it takes, and load it.
+
+    That is the first tenant's, with all that tenants share; of more than one what each of the others adds.
+    """
+    connect(name, count)
+    free = [free_kib()]
+    servers = added(name, range(1, 2))
+    try:
+        free.append(free_kib())
+        if count > 1:
+            servers += added(name, range(2, count + 1))
             free.append(free_kib())
+        tasks = [len(list(Path(f"/proc/{server.pid}/task").iterdir())) for server in servers]
         result: dict[str, Any] = {
-            "variant": name,
-            "tenants": count,
-            "add_ms": took_ms[0] if count == 1 else (took_ms[2] - took_ms[1]) / (count - 3),
-            "alone_ms": took_ms[min(1, count - 1)],
-            "memory_kib": free[0] - free[1] if count == 1 else (free[1] - free[3]) / (count - 1),
-            "threads": threads,
-            "listeners": listeners,
+            "memory_kib": (free[-2] - free[-1]) / max(1, count - 1),
+            "threads": sum(tasks),
+            "listeners": 2 * (count if name == "netns" else 1),
         }
         for kind in ("conn", "req", "udp"):
             client = ("taskset", "-c", "0", "nsenter", f"--net=/run/netns/{CLIENTS}", "--", LOAD)
@@ -331,10 +343,21 @@ def measure(
             result[kind] = json.loads(said)
         at_end()
     finally:
-        for listening in servers:
-            listening.kill()
-            listening.communicate()
+        end(servers)
     return result
+
+
+def added(name: str, tenants: Sequence[int]) -> list[subprocess.Popen[str]]:
+    """Add tenants; return what was started to answer them, which in most designs the first tenant's does."""
+    spaces = VARIANTS[name](tenants)
+    return [serve(name, spaces)] if spaces or 1 in tenants else []
+
+
+def end(servers: list[subprocess.Popen[str]]) -> None:
+    """End what answers."""
+    for listening in servers:
+        listening.kill()
+        listening.communicate()
 
 
 def serve(name: str, spaces: list[str]) -> subprocess.Popen[str]:
@@ -380,9 +403,12 @@ def main(interface: str, what: str, *arguments: str) -> None:
     """Measure one thing."""
     run("fibctl", "detach", interface)
     found: Iterable[dict[str, Any]]
-    if what == "design":
+    if what == "adding":
+        name, count = arguments
+        found = [measure_adding(name, int(count))]
+    elif what == "load":
         name, count, seconds = arguments
-        found = [measure(name, int(count), float(seconds))]
+        found = [measure_load(name, int(count), float(seconds))]
     elif what == "programs":
         count, seconds = arguments
         found = measure_programs(int(count), float(seconds))
