@@ -25,6 +25,7 @@ _RTPROT_KERNEL = 2
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
+_NUMBER = struct.Struct("=HHI")  # an attribute with a number: its size, kind, value
 _ADDRESS = struct.Struct("=BBBBI")
 _ROUTE = struct.Struct("=BBBBBBBBI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
@@ -101,7 +102,7 @@ def _encode_address(entry: Address, index: int, *, remove: bool) -> _Message:
     body += _attribute(2, entry.address) + _attribute(1, entry.address)
     if remove:
         return _Message(_DELADDR, 0, body)
-    body += _attribute(8, _U32.pack(flags))
+    body += _NUMBER.pack(8, 8, flags)
     if entry.is_deprecated:
         body += _attribute(6, _CACHE_INFO.pack(0, _FOREVER, 0, 0))
     return _Message(_NEWADDR, _CREATE | _REPLACE, body)
@@ -135,16 +136,16 @@ def _encode_route(entry: Route, *, remove: bool) -> _Message:
         # The scope must not narrow the match: 255 is "nowhere", the kernel's wild card.
         body = body[:6] + b"\xff" + body[7:] if entry.family == socket.AF_INET else body
         body = body[:5] + b"\0" + body[6:]
-    body += _attribute(15, _U32.pack(entry.table))
+    body += _NUMBER.pack(8, 15, entry.table)
     if entry.prefix_length:
         body += _attribute(1, entry.destination)
     if entry.origin:
         body += _attribute(2, entry.origin)
-    body += _attribute(4, _U32.pack(entry.interface))
+    body += _NUMBER.pack(8, 4, entry.interface)
     if entry.via:
         body += _attribute(5, entry.via)
     if entry.metric:
-        body += _attribute(6, _U32.pack(entry.metric))
+        body += _NUMBER.pack(8, 6, entry.metric)
     if remove:
         return _Message(_DELROUTE, 0, body)
     if entry.source:
@@ -154,15 +155,15 @@ def _encode_route(entry: Route, *, remove: bool) -> _Message:
 
 def _encode_rule(entry: Rule, *, remove: bool) -> _Message:
     body = _ROUTE.pack(entry.family, 0, entry.prefix_length, 0, 0, 0, 0, entry.action, 0)
-    body += _attribute(6, _U32.pack(entry.preference))
+    body += _NUMBER.pack(8, 6, entry.preference)
     if entry.prefix_length:
         body += _attribute(2, entry.source)
     if entry.mask:
-        body += _attribute(10, _U32.pack(entry.mark)) + _attribute(16, _U32.pack(entry.mask))
+        body += _NUMBER.pack(8, 10, entry.mark) + _NUMBER.pack(8, 16, entry.mask)
     if entry.action == TO_TABLE:
-        body += _attribute(15, _U32.pack(entry.table))
+        body += _NUMBER.pack(8, 15, entry.table)
     if entry.action == GOTO:
-        body += _attribute(4, _U32.pack(entry.target))
+        body += _NUMBER.pack(8, 4, entry.target)
     if remove:
         return _Message(_DELRULE, 0, body)
     is_stock = entry.action == TO_TABLE and not entry.preference
@@ -248,7 +249,7 @@ class Rtnetlink:
         found = set()
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _NEIGHBOUR.pack(family, 0, 0, 0, 0)
-            body += _attribute(8, _U32.pack(self._index))
+            body += _NUMBER.pack(8, 8, self._index)
             for _, data in self._dump(_GETNEIGH, body):
                 _, index, state, _, _ = _NEIGHBOUR.unpack_from(data)
                 if index == self._index and state == _NUD_PERMANENT:
