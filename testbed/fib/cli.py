@@ -161,12 +161,17 @@ def _exec(options: argparse.Namespace) -> int:
         raise InputError(["exec: no command"])
     try:
         api.thread_fib(options.fib)
+    except PermissionError as error:
+        raise EnvironmentFailure(f"a jail forbids FIB {options.fib} here") from error
     except OSError as error:
         if 0 <= options.fib <= FIB_MAX:
             raise EnvironmentFailure("the FIB programs are not attached") from error
         raise InputError([f"exec: {options.fib} is not between 0 and {FIB_MAX}"]) from error
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it; the command must not
-    os.execvp(command[0], command)
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        raise InputError([f"exec: cannot run '{command[0]}': {error.strerror}"]) from error
 
 
 def _trace(_: argparse.Namespace) -> int:
