@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
+from testbed.cli.telling import tell
 from testbed.drivers import ending, glance, namespace, process
 from testbed.errors import InputError, Problem, TestbedError, did_you_mean
 from testbed.lifecycle.deployment import Deployment, open_deployment
@@ -77,6 +78,8 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
         if not space.exists():
             raise _absent(deployment, target, "its namespace is missing")
         own_shell = os.environ.get("SHELL", "sh")
+        if is_terminal and not command:  # whose prompt is the host's
+            tell(f"a shell of this host in the network of {target}; `exit` leaves it")
         _replace(["nsenter", f"--net={space}", "--", *(command or [own_shell])])
     else:
         container = _container(deployment, target)
