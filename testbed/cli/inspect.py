@@ -6,6 +6,7 @@ For people what is planned comes first: what is there is asked of Docker and the
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -138,7 +139,7 @@ def _commands(deployment: Deployment, tenant: TenantPlan | None) -> Iterator[str
         yield f"testbed shell sut -n {name}"
         yield f"testbed exec sut -n {name} -- fibctl show"
         yield f"testbed logs daemon -n {name}"
-        yield f"ssh -F {deployment.sut().ssh_config} sut"
+        yield shlex.join(["ssh", "-F", str(deployment.sut().ssh_config), "sut"])
         return
     yield f"testbed shell {tenant.name}:client -n {name}"
     yield f"testbed exec {tenant.name}:router -n {name} -- ip -br address"

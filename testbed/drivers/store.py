@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -135,7 +136,7 @@ def locked(directory: Path, *, limit_s: float) -> Iterator[None]:
         except WaitTimeoutError as error:
             raise ResourceError(
                 f"{directory} is being built by another process for over {limit_s:g} s",
-                hint=f"see who holds it: fuser -v {lock}",
+                hint=f"see who holds it: fuser -v {shlex.quote(str(lock))}",
             ) from error
         yield
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -121,7 +122,7 @@ def _lines(record: TestRecord, leased: Leased, folder: Path, item: pytest.Item) 
     shown = _shortest(folder, item.config.rootpath)
     lines.append(f"artefacts: {shown}")
     if record.bundle:
-        lines.append(f"run it again: testbed replay {shown}/{record.bundle}")
+        lines.append(f"run it again: testbed replay {shlex.quote(str(shown / record.bundle))}")
     return lines
 
 

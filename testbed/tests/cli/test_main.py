@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -149,6 +150,18 @@ def test_inspection_keeps_to_its_schema_and_shows_no_password(run: Run, tmp_path
         {"not known without a Docker daemon"},  # none runs here
     )
     assert "ann-of-bravo" not in output
+
+
+def test_commands_to_copy_bear_any_folder(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TESTBED_STATE", str(tmp_path / "a state; of 50 %"))
+    made = Store(tmp_path / "a state; of 50 %").create("bare", ROOT / "topologies/bare.yaml")
+    code, output, _ = run("inspect", "sut", "--format", "json")
+    assert code == 0
+    config = str(tmp_path / "a state; of 50 %" / made.id / "ssh_config")
+    commands = [shlex.split(command) for command in json.loads(output)["commands"]]
+    assert ["ssh", "-F", config, "sut"] in commands
 
 
 @pytest.mark.parametrize(
