@@ -123,7 +123,7 @@ def _print_next(out: Console, status: Status, *, name: str) -> None:
     option, argument = (f" -n {name}", f" {name}") if name else ("", "")
     first = next((t for t in status.tenants if not t.idle), status.tenants[0])
     out.print("\nNext, for example:")
-    for command, meaning in (
+    proposals = (
         *_to_be_found(),
         (f"testbed status{argument}", "how everything is"),
         (
@@ -134,5 +134,7 @@ def _print_next(out: Console, status: Status, *, name: str) -> None:
         (f"testbed shell {first.name}:client{option}", "a shell in the tenant's network"),
         ("make test", "all scenarios"),
         (f"testbed down{argument}", "remove everything"),
-    ):
-        out.print(f"  {command:<52} {meaning}", highlight=False, markup=False)
+    )
+    width = max(len(command) for command, _ in proposals)
+    for command, meaning in proposals:
+        out.print(f"  {command:<{width}}  {meaning}", highlight=False, markup=False)
