@@ -286,6 +286,11 @@ def _change_loopback(
     namespace.run_inside(tenant.router.netns, send)
 
 
+def exists(name: str) -> bool:
+    """Whether the host's namespace has a link called `name`."""
+    return name in _link_names()
+
+
 def has_carrier(name: str) -> bool:
     """Whether the link `name` exists and somebody holds its other end."""
     try:

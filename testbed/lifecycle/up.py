@@ -29,7 +29,7 @@ from testbed.model.fields import require_name
 from testbed.model.load import load_topology
 from testbed.model.topology import Topology
 from testbed.plan.fibstate import fib_state
-from testbed.plan.resources import Role, TenantPlan, VmPlan
+from testbed.plan.resources import RemotePlan, Role, TenantPlan, VmPlan
 from testbed.sut.protocol import Sut
 
 _TENANTS_AT_ONCE = 4
@@ -136,11 +136,19 @@ def _runs(store: Store, record: Record, topology: Topology) -> bool:
 
 def _converge(deployment: Deployment, events: Events) -> None:
     plan, sut = deployment.plan, deployment.sut()
-    if isinstance(plan.sut.machine, VmPlan):
-        links.ensure_tap(plan.sut.machine.tap)
-        if sut.is_running() and not links.has_carrier(plan.sut.machine.tap):
-            events.note("the tap was removed", "the SUT is plugged into the new one")
-            sut.stop()
+    match plan.sut.machine:
+        case VmPlan(tap=tap):
+            links.ensure_tap(tap)
+            if sut.is_running() and not links.has_carrier(tap):
+                events.note("the tap was removed", "the SUT is plugged into the new one")
+                sut.stop()
+        case RemotePlan(uplink=uplink):
+            if not links.exists(uplink):
+                raise PreflightError(
+                    f"this host has no interface {uplink!r}",
+                    hint="correct 'uplink:' in the topology",
+                )
+            sut.start(events)  # before anything is made that would need it
     with ThreadPoolExecutor(3, thread_name_prefix="up") as pool:
         client = pool.submit(dockerd.ensure, events, deployment.folder.parent / "dockerd.log")
         built = pool.submit(_images, client, events)
@@ -172,7 +180,8 @@ def _images(client: Future[docker.DockerClient], events: Events) -> dict[Role, s
 
 
 def _start_sut(deployment: Deployment, sut: Sut, events: Events) -> None:
-    sut.start(events)
+    if isinstance(deployment.plan.sut.machine, VmPlan):
+        sut.start(events)
     if deployment.gaps():
         events.note("FIBs are not configured", "the SUT lacks what the extensions need")
         return
