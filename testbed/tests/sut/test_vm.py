@@ -252,8 +252,6 @@ def account_of(vm: LinuxVm) -> Account:
 
 
 def test_stopped_vm_leaves_no_process(vm: LinuxVm) -> None:
-    before = time.monotonic()
     vm.stop()
-    assert time.monotonic() - before < 2
     assert list(process.owned(f"{vm.plan.deployment}/")) == []
     vm.stop()
