@@ -10,7 +10,7 @@ from . import bpfmap, programs
 from .apply import read_present, saved_document
 from .desired import map_key
 from .document import Document
-from .entries import LOCAL
+from .entries import LOCAL, Route
 from .failure import EnvironmentFailure
 from .netlink import Rtnetlink
 from .rules import TABLE_BASE
@@ -37,21 +37,22 @@ def show() -> dict[str, Any]:
         for key, value in present.maps.addresses.items()
     }
     lengths = {_text(entry.address): entry.prefix_length for entry in present.addresses}
+    addresses, routes = _addresses(owners, lengths), _routes(present.routes)
     return {
         "interface": document.interface,
         "default_fib": config.interface_fib,
         "strict_mac": bool(flags & bpfmap.STRICT_MAC),
         "broken": _broken(flags),
         "missing_programs": programs.missing(document.interface),
-        "unassigned": _addresses(owners, lengths, bpfmap.OF_INTERFACE),
+        "unassigned": addresses.get(bpfmap.OF_INTERFACE, []),
         "unknown_addresses": sorted(address for address in lengths if address not in owners),
         "fibs": [
             {
                 "id": fib,
                 "name": name,
                 "table": TABLE_BASE + fib,
-                "addresses": _addresses(owners, lengths, fib),
-                "routes": _routes(present.routes, fib),
+                "addresses": addresses.get(fib, []),
+                "routes": routes.get(fib, []),
                 "routers": routers,
             }
             for fib, name, routers in _fibs(document)
@@ -109,26 +110,27 @@ def _broken(flags: int) -> list[str]:
     return [name for name, flag in pieces.items() if flags & flag]
 
 
-def _addresses(owners: dict[str, int], lengths: dict[str, int], fib: int) -> list[str]:
-    return sorted(
-        f"{address}/{lengths.get(address, '-')}"
-        for address, owner in owners.items()
-        if owner == fib
-    )
+def _addresses(owners: dict[str, int], lengths: dict[str, int]) -> dict[int, list[str]]:
+    """Return the addresses of each FIB: by one pass, since there may be tens of thousands of both."""
+    found: dict[int, list[str]] = {}
+    for address, owner in owners.items():
+        found.setdefault(owner, []).append(f"{address}/{lengths.get(address, '-')}")
+    return {fib: sorted(addresses) for fib, addresses in found.items()}
 
 
-def _routes(routes: set[Any], fib: int) -> list[dict[str, str]]:
-    shown = []
+def _routes(routes: set[Route]) -> dict[int, list[dict[str, str]]]:
+    """Return the routes of each FIB that lead somewhere else, likewise."""
+    found: dict[int, list[dict[str, str]]] = {}
     for route in routes:
-        if route.table != TABLE_BASE + fib or route.kind == LOCAL:
+        if route.kind == LOCAL:
             continue
         entry = {"to": f"{_text(route.destination)}/{route.prefix_length}"}
         if route.via:
             entry["via"] = _text(route.via)
         if route.source:
             entry["source"] = _text(route.source)
-        shown.append(entry)
-    return sorted(shown, key=lambda entry: entry["to"])
+        found.setdefault(route.table - TABLE_BASE, []).append(entry)
+    return {fib: sorted(shown, key=lambda entry: entry["to"]) for fib, shown in found.items()}
 
 
 def _is_ipv4(key: bytes) -> bool:
