@@ -21,6 +21,8 @@ from testbed.lifecycle.tenants import ask, recipe_of
 from testbed.plan.resources import ContainerPlan, FibId, TenantPlan
 from testbed.sut.protocol import Capability, Sut
 
+_SHOW_LIMIT_S, _SHOW_FIB_LIMIT_S = 60.0, 0.02  # an emulated guest beside busy ones
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceStatus:
@@ -190,7 +192,9 @@ def _examine_sut(deployment: Deployment) -> _OfSut:
 
 
 def _drift_of_fibs(deployment: Deployment, sut: Sut) -> tuple[Drift, ...]:
-    answer = sut.channel.run(["fibctl", "show", "--format", "json"], check=False)
+    limit_s = _SHOW_LIMIT_S + _SHOW_FIB_LIMIT_S * len(deployment.plan.sut.fibs)
+    argv = ["fibctl", "show", "--format", "json"]
+    answer = sut.channel.run(argv, check=False, timeout_s=limit_s)
     if answer.returncode != 0:
         return (Drift("sut", answer.stderr.strip() or "fibctl failed", "testbed up"),)
     return tuple(drift.of_fibs(deployment.plan, json.loads(answer.stdout)))
