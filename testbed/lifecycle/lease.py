@@ -29,7 +29,7 @@ from pathlib import Path
 from testbed.deadline import Deadline, NotYet, wait_for
 from testbed.lifecycle import history
 
-DEFAULT_LIMIT_S = 300.0
+DEFAULT_LIMIT_S = 600.0
 _FOLDER, _DECISION = "leases", "decision.lock"
 _CHANGED, _WHOLE = "changed-", "*"  # the asterisk is no tenant's name
 _LONGEST_PAUSE_S = 0.03  # a scenario takes half a second: waiters look often
