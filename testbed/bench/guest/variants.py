@@ -109,43 +109,29 @@ def inside(name: str) -> Iterator[None]:
 
 def fibs(tenants: Sequence[int]) -> list[str]:
     """Make the FIB extensions serve them, and all before them."""
-    apply(
-        [
-            {
-                "id": k,
-                "name": f"t{k}",
-                "addresses": [f"{server(k)}/32"],
-                "routes": [
-                    {"to": f"{router(k)}/32"},
-                    {"to": "192.168.0.0/24", "via": router(k)},
-                ],
-                "neighbours": [{"address": router(k), "mac": PEER_MAC}],
-                "resolvers": [RESOLVER],
-            }
-            for k in range(1, tenants[-1] + 1)
-        ]
-    )
+    apply([entry(k, [k]) for k in range(1, tenants[-1] + 1)])
     return []
 
 
 def one_fib(tenants: Sequence[int]) -> list[str]:
     """Give one FIB the addresses of all: what so many addresses cost, without their FIBs."""
-    apply(
-        [
-            {
-                "id": 1,
-                "name": "all",
-                "addresses": [f"{server(k)}/32" for k in range(1, tenants[-1] + 1)],
-                "routes": [
-                    {"to": f"{router(1)}/32"},
-                    {"to": "192.168.0.0/24", "via": router(1)},
-                ],
-                "neighbours": [{"address": router(1), "mac": PEER_MAC}],
-                "resolvers": [RESOLVER],
-            }
-        ]
-    )
+    apply([entry(1, range(1, tenants[-1] + 1))])
     return []
+
+
+def entry(fib: int, tenants: Sequence[int]) -> dict[str, Any]:
+    """Return a FIB that has the addresses of `tenants`, and the router of that number."""
+    return {
+        "id": fib,
+        "name": f"t{fib}",
+        "addresses": [f"{server(k)}/32" for k in tenants],
+        "routes": [
+            {"to": f"{router(fib)}/32"},
+            {"to": "192.168.0.0/24", "via": router(fib)},
+        ],
+        "neighbours": [{"address": router(fib), "mac": PEER_MAC}],
+        "resolvers": [RESOLVER],
+    }
 
 
 def apply(entries: list[dict[str, Any]]) -> None:
@@ -236,9 +222,8 @@ def set_up(name: str) -> None:
         fcntl.ioctl(any_socket, 0x8914, request.pack(name.encode(), 1))
 
 
-OURS = frozenset(
-    {"fib", "one-fib"}
-)  # they are where the SUT's extensions are, others in a namespace
+# They are where the SUT's extensions are, others in a namespace.
+OURS = frozenset({"fib", "one-fib"})
 # Each adds some tenants to those there are; returns the namespaces that want a listener of their own.
 VARIANTS: dict[str, Callable[[Sequence[int]], list[str]]] = {
     "fib": fibs,
