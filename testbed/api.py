@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from testbed import faults
 from testbed.deadline import Deadline, NotYet, wait_for
+from testbed.drivers.process import Finished
 from testbed.errors import GuestError, ResourceError, TestbedError, WaitTimeoutError
 from testbed.events import Event, Phase
 from testbed.lifecycle.inventory import Inventory, Item
@@ -56,6 +57,7 @@ __all__ = [
     "Echo",
     "Event",
     "FibId",
+    "Finished",
     "Forwarded",
     "Frame",
     "GuestError",

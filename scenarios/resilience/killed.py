@@ -1,6 +1,6 @@
 """A suite that kills itself inside each kind of fault, for `test_leases.py`: pytest does not collect it.
 
-Each test first looks whether what the one before it was killed in is mended, whichever that was: a
+And a test that fails until it is told not to, for `test_replays.py`. Each of the others first looks whether what the one before it was killed in is mended, whichever that was: a
 worker that takes over from a killed one goes on in an order of its own.
 """
 
@@ -37,6 +37,7 @@ from testbed.api import (
 
 Tenants = tuple[Tenant, ...]
 NOTE = Path("/run/tmp/broken")  # of the private host
+MENDED = Path("/run/tmp/mended")
 LIE, NOBODY = "192.168.0.250", ip_address("192.168.0.200")
 DELAY_S, SKEW_S = 1.0, 3600
 STRANGE_NETWORK = "203.0.113.0/24"
@@ -213,3 +214,8 @@ def test_killed(kind: str, deployment: Running, tenants: Tenants) -> None:
 def test_whole(deployment: Running, tenants: Tenants) -> None:
     assert NOTE.exists(), "nothing was broken"
     assert_whole(deployment, tenants)
+
+
+def test_fails_until_mended(tenant: Tenant) -> None:
+    assert_served(tenant)
+    assert MENDED.exists(), "not mended yet"

@@ -31,12 +31,17 @@ class Fault:
     keeps_vm: bool = True
 
 
+ON_SUT = "ssh -F /run/state/$ID/ssh_config sut"
+CRASH = "echo c >/proc/sysrq-trigger"
+PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 # $ID is the deployment's id; $IPAM and $QEMU are the pids of its processes. The IPAM driver has two, of
 # which one dies with the other.
 FAULTS = (
     Fault("IPAM driver killed", "kill -KILL $IPAM || :", "ipam"),
     Fault("QEMU killed", "kill -KILL $QEMU", "sut", keeps_vm=False),
     Fault("QEMU hung", "kill -STOP $QEMU", "sut", keeps_vm=False),
+    # Nobody waits for the answer of a kernel that has panicked.
+    Fault("SUT panicked", f"timeout 5 {ON_SUT} '{CRASH}' || :", PANIC, keeps_vm=False),
     Fault("service killed", "docker kill tb-$ID-alpha-dns", "dns"),
     Fault("service removed", "docker rm -f tb-$ID-alpha-ldap", "ldap"),
     Fault("service paused", "docker pause tb-$ID-alpha-ldap", "ldap"),
@@ -67,6 +72,12 @@ def cause(host: PrivateHost, fault: Fault) -> None:
     host.run("sh", "-c", settings + fault.commands)
 
 
+def assert_kept(host: PrivateHost, said: str) -> None:
+    """What the kernel said when it died is there, beside the console of the one that runs now."""
+    (deployment,) = deployments(host)
+    host.run("grep", "-q", said, f"/run/state/{deployment['id']}/console.log.previous")
+
+
 @pytest.mark.timeout(600)
 def test_lost_part_is_told_and_repaired(seed: int) -> None:
     with private_host() as host:
@@ -83,5 +94,7 @@ def test_lost_part_is_told_and_repaired(seed: int) -> None:
             if fault.keeps_vm:
                 assert host.pids("/qemu") == qemu, f"{fault.name}: the VM was not concerned"
             assert_well(host)
+            if fault.told == PANIC:
+                assert_kept(host, PANIC)
         take_down(host)
         assert_as_before(host, before)

@@ -22,18 +22,20 @@ from testbed.api import PrivateHost, faults, private_host
 SUITE = Path(__file__).with_name("killed.py")
 TOPOLOGY = SUITE.with_name("two.yaml")
 ARTEFACTS = "/run/tmp/artifacts"
+KEPT = "/run/tmp/pytest-of-* /run/home/.cache /run/home/.config"
+"""What pytest and scapy keep for their users: no resource of ours."""
 ALL = os.environ.get("TESTBED_KILLS") == "all"
 
 
-def pytest_on(host: PrivateHost, *arguments: str) -> tuple[int, str]:
+def pytest_on(host: PrivateHost, *arguments: str, keeps: bool = True) -> tuple[int, str]:
     """Run pytest on the private host; return its exit code, and what it has said."""
     # fmt: off
     argv = [
-        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--no-judgement", "--keep",
+        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--no-judgement",
         "--topology", str(TOPOLOGY), "--artifacts", ARTEFACTS, "--rootdir", str(SUITE.parents[2]),
     ]
     # fmt: on
-    command = host.begin_command(*argv, *arguments)
+    command = host.begin_command(*argv, *["--keep"] * keeps, *arguments)
     code = command.wait()
     return code, "".join(command.said)
 
@@ -56,9 +58,7 @@ def end(host: PrivateHost) -> None:
     assert not found["leases"]
     finished = host.testbed("down")
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    # What pytest and scapy keep for their users is no resource of ours.
-    kept = f"{ARTEFACTS} {NOTE} /run/tmp/pytest-of-* /run/home/.cache /run/home/.config"
-    host.run("sh", "-c", f"rm -rf {kept}")
+    host.run("sh", "-c", f"rm -rf {ARTEFACTS} {NOTE} {KEPT}")
 
 
 def test_every_fault_is_among_those_killed_in() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -130,13 +131,28 @@ def ensure_container(
     Returns:
         Whether it was made.
     """
-    with explained(f"start container {container.name!r}"):
-        outcome = wait_for(
-            lambda: _attempt_container(client, plan, tenant, container, recipe),
-            Deadline.after(_UNDER_WAY_LIMIT_S),
-            what=f"container {container.name!r}",
-        )
+    killed = _killed_for_memory()
+    try:
+        with explained(f"start container {container.name!r}"):
+            outcome = wait_for(
+                lambda: _attempt_container(client, plan, tenant, container, recipe),
+                Deadline.after(_UNDER_WAY_LIMIT_S),
+                what=f"container {container.name!r}",
+            )
+    except ResourceError as error:
+        if _killed_for_memory() > killed:  # Docker speaks of what it was doing then
+            error.message += "; meanwhile the kernel killed a process for want of memory"
+            error.hint = (
+                "see whom and why: dmesg; then give Docker's control group or the host more"
+            )
+        raise
     return outcome is _Outcome.MADE
+
+
+def _killed_for_memory() -> int:
+    """Return how many processes the kernel has killed for want of memory, of any control group."""
+    rows = (row.split() for row in Path("/proc/vmstat").read_text().splitlines())
+    return int(dict(rows).get("oom_kill", "0"))
 
 
 def _attempt_container(

@@ -92,16 +92,19 @@ def interact(
 ) -> int:
     """Run `argv` on our own terminal, for a person, and return its exit code.
 
-    Ctrl-C is the command's while it runs.
+    Ctrl-C is the command's while it runs. It dies with us.
 
     Raises:
         ResourceError: when it cannot be started.
     """
+    if shutil.which(argv[0]) is None:
+        raise ResourceError(f"cannot run {argv[0]!r}: not found")
     # A handler, since children inherit what is ignored: theirs is the default again.
     ours = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
         whole = {**_plain_environment(), **(env or {})}
-        with subprocess.Popen(list(argv), env=whole, cwd=cwd) as child:
+        command = [*_DIE_WITH_US, str(os.getpid()), *argv]
+        with subprocess.Popen(command, env=whole, cwd=cwd) as child:
             return child.wait()
     except OSError as error:
         raise ResourceError(f"cannot run {argv[0]!r}: {error.strerror}") from error

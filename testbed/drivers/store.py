@@ -17,11 +17,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from testbed.drivers import hostlock
-from testbed.errors import ResourceError, WaitTimeoutError
+from testbed.errors import ResourceError, TestbedError, WaitTimeoutError
 
 _KEY_DIGITS = 16
 _PARTIAL = ".partial"
 _LOCK = ".{}.lock"
+_FULL_BYTES = 8 << 20  # file systems keep a little back, and a large write fails before a small one
 BUILD_ID = "build-id"
 """The one file that the store adds to each directory."""
 
@@ -54,19 +55,48 @@ def obtain(directory: Path, build: Callable[[Path], None], *, limit_s: float) ->
     change tells when it was last asked for, which `prune` goes by.
 
     Raises:
-        ResourceError: when another builder holds the lock for longer than that.
+        ResourceError: when another builder holds the lock for longer than that, or the disk is full.
     """
     with locked(directory, limit_s=limit_s):
         if not directory.is_dir():
             partial = directory.with_name(directory.name + _PARTIAL)
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(mode=0o700)
-            build(partial)
-            (partial / BUILD_ID).write_text(secrets.token_hex(8))
-            _write_through(partial)
+            with _told_if_full(partial):
+                build(partial)
+                (partial / BUILD_ID).write_text(secrets.token_hex(8))
+                _write_through(partial)
             partial.rename(directory)
         os.utime(directory)
     return directory
+
+
+class _DiskFullError(ResourceError):
+    """There was no room for a build."""
+
+
+@contextmanager
+def _told_if_full(partial: Path) -> Iterator[None]:
+    """Say so when a build has failed for want of room, and give back what it took.
+
+    Who meets a full disk may say anything: QEMU, whose memory is mapped from a file, dies of SIGBUS.
+    """
+    try:
+        yield
+    except _DiskFullError:  # of what this is made from
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    except (OSError, TestbedError) as error:
+        free = shutil.disk_usage(partial).free
+        if free > _FULL_BYTES:
+            raise
+        shutil.rmtree(partial, ignore_errors=True)
+        family = partial.parent
+        said = getattr(error, "strerror", None) or str(error)
+        raise _DiskFullError(
+            f"the disk is full: {free >> 20} MiB were left in {family} ({said})",
+            hint="make room there, or set TESTBED_CACHE to a folder that has some",
+        ) from error
 
 
 def build_id(directory: Path) -> str:

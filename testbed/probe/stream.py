@@ -26,6 +26,7 @@ from testbed.probe.recorder import (
 _BUFFER_BYTES = 64 << 20
 _POLLED_MS = 200
 _FOREVER_S = 10.0**9
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(slots=True)
@@ -51,7 +52,8 @@ class Stream:
         Ends at a limit (0: none), with the reader, or when `is_ended`.
 
         Raises:
-            ResourceError: when the link has gone.
+            ResourceError: when the link has gone, or the output takes no more; a file then ends with
+                the last whole frame.
         """
         done, deadline = Streamed(), Deadline.after(seconds or _FOREVER_S)
         poll = select.poll()
@@ -87,7 +89,18 @@ class Stream:
 
 
 def _write(output: int, data: bytes) -> None:
-    """Write all of `data`: a pipe may take it in pieces."""
+    """Write all of `data`: a pipe may take it in pieces, and a full disk a piece only."""
     left = memoryview(data)
-    while left:
-        left = left[os.write(output, left) :]
+    try:
+        while left:
+            left = left[os.write(output, left) :]
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        written = len(data) - len(left)
+        if written:  # a reader takes half a frame for a damaged file
+            os.ftruncate(output, os.lseek(output, -written, os.SEEK_CUR))
+        raise ResourceError(
+            f"the capture is cut off: {os.strerror(error.errno)}",
+            hint="what was written before is whole; make room, or write it to another place",
+        ) from error

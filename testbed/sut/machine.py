@@ -25,6 +25,8 @@ _STATE_LIMIT_S = 60.0
 _QUIT_LIMIT_S = 2.0
 _LOG_TAIL = 2000
 _CONSOLE_TAIL = 5
+RUNNING, IO_ERROR = "running", "io-error"
+"""Run states: all is well; the file of the guest's disk could not be written."""
 
 # Guest memory is in a file that both sides map: only the devices' state goes through the stream.
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
@@ -99,26 +101,29 @@ class Machine:
         with self.control() as control:
             control.execute("cont")
 
-    def is_running(self) -> bool:
-        """Whether QEMU lives and its processors run.
+    def run_state(self) -> str:
+        """Return what QEMU says of its processors: RUNNING, or why they stand (QMP's RunState).
 
         Raises:
             ResourceError: when it does not answer within 10 s.
         """
-        if not self.pids:
-            return False
         try:
             with self.control(limit_s=ANSWER_LIMIT_S) as control:
-                return bool(control.execute("query-status")["running"])
+                return str(control.execute("query-status")["status"])
         except WaitTimeoutError as error:  # it does not even take the connection
             raise ResourceError(f"QEMU does not answer within {ANSWER_LIMIT_S:g} s") from error
 
     def console_tail(self) -> tuple[str, ...]:
-        """Return the last lines that the guest's kernel has said, none when it said nothing."""
+        """Return the last lines that the guest's kernel has said, none when it said nothing.
+
+        Of a kernel that panicked those in which it says why: registers are the last that it tells.
+        """
         path = self.wiring.console
         text = path.read_text(errors="replace") if path.exists() else ""
         lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-        return tuple(lines[-_CONSOLE_TAIL:])
+        why = (number for number, line in enumerate(lines) if "Kernel panic" in line)
+        first = next(why, len(lines) - _CONSOLE_TAIL)
+        return tuple(lines[max(0, first) :][:_CONSOLE_TAIL])
 
     def quit(self) -> None:
         """End QEMU. Ended already is fine."""

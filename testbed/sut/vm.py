@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,7 +20,7 @@ from testbed.sut.agent import MARK, Nic
 from testbed.sut.channel import Channel
 from testbed.sut.extension import Extension
 from testbed.sut.image import ImageFiles, build_image
-from testbed.sut.machine import Machine
+from testbed.sut.machine import IO_ERROR, RUNNING, Machine
 from testbed.sut.protocol import Capability, Health
 from testbed.sut.qemu import Accelerator, Hardware, Memory
 from testbed.sut.snapshot import (
@@ -166,13 +167,21 @@ class LinuxVm:
         try:
             if not self.is_running():
                 raise ResourceError("not running")
-            if not self._machine.is_running():
-                raise ResourceError("QEMU has stopped its processors")
+            self._require_processors()
             return self.channel.run(argv, check=False, timeout_s=_GUEST_LIMIT_S)
         except TestbedError as error:
             said = self._machine.console_tail()
             lines = ["; its console ended with", *said] if said else [""]
             raise ResourceError(error.message + "\n    ".join(lines)) from error
+
+    def _require_processors(self) -> None:
+        state = self._machine.run_state()
+        if state == IO_ERROR:
+            disk = self._machine.wiring.disk
+            free_mib = shutil.disk_usage(disk.parent).free >> 20
+            raise ResourceError(f"QEMU cannot write {disk}: {free_mib} MiB are free there")
+        if state != RUNNING:
+            raise ResourceError(f"QEMU has stopped its processors ({state})")
 
     def _examine(self) -> tuple[Health, Mapping[str, str]]:
         """Return the health and the mark that the last step of a start leaves in the guest."""

@@ -1,6 +1,6 @@
 """How much the suite does of what has no end: random sequences, stress, frames of all kinds.
 
-FIB_SECONDS is the time that each such test may take (20, as `make test` has it); above 60 the long
+FIB_SECONDS is the time that each such test may take (20; `make test` says 10); above 60 the long
 form is run: all frames, 100,000 threads. FIB_SEED repeats what a run has drawn; each run prints its own.
 """
 

@@ -46,6 +46,26 @@ def test_failed_build_leaves_nothing_that_could_be_used(tmp_path: Path) -> None:
     assert not (tmp_path / "key").exists()
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), ResourceError("QEMU ended")])
+def test_full_disk_is_told_and_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(directory: Path) -> None:
+        write(directory)
+        raise error
+
+    def build_upon_another(_: Path) -> None:
+        store.obtain(tmp_path / "base", fail, limit_s=1)
+
+    with pytest.raises(type(error)):
+        store.obtain(tmp_path / "base", fail, limit_s=1)
+    monkeypatch.setattr(store, "_FULL_BYTES", 1 << 62)
+    with pytest.raises(ResourceError, match=r"the disk is full: \d+ MiB were left in") as caught:
+        store.obtain(tmp_path / "key", build_upon_another, limit_s=1)
+    assert caught.value.message.count("the disk is full") == 1
+    assert not list(tmp_path.glob("*.partial"))
+
+
 def build_and_die(directory: Path) -> None:
     write(directory)
     os._exit(9)

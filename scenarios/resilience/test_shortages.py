@@ -1,0 +1,180 @@
+"""The machine runs short: of disk, of memory, of a Docker that answers. It is told, and then mended.
+
+One line says what there is too little of; with room again, the next `up` makes everything whole.
+One of the host's, drawn by --seed, in every run; all with TESTBED_KILLS=all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGKILL
+
+import pytest
+
+from scenarios.resilience import slow_docker
+from scenarios.resilience.host import (
+    TENANT,
+    TOPOLOGY,
+    assert_as_before,
+    bring_up,
+    deployments,
+    take_down,
+)
+from testbed.api import Deadline, Finished, PrivateHost, private_host, wait_for
+
+STATE = "/run/state"
+CAPTURED = "/run/tmp/frames.pcap"
+PROXY = "/run/proxy.sock"
+FULL = "No space left on device"
+SAMPLE = 1
+
+
+@contextmanager
+def small_disk(host: PrivateHost, folder: str, size: str) -> Iterator[None]:
+    """Have a file system of `size` on `folder`, of this host alone, while the block lasts."""
+    host.run("mount", "-t", "tmpfs", "-o", f"mode=700,size={size}", "small", folder)
+    try:
+        yield
+    finally:
+        host.run("umount", folder)
+
+
+def no_room_for_a_snapshot(host: PrivateHost) -> None:
+    """The SUT's memory is a file while its snapshot is made: QEMU dies when the disk is full."""
+    folder = str(Path(os.environ.get("TESTBED_CACHE", "/var/cache/testbed"), "snapshot"))
+    with small_disk(host, folder, "40m"):
+        finished = host.testbed("up", TOPOLOGY)
+        assert finished.returncode == 1, finished.stderr
+        assert f"the disk is full: 0 MiB were left in {folder}" in finished.stderr
+        assert "Traceback" not in finished.stderr
+        assert host.run("find", folder, "-name", "*.partial").stdout == "", "it keeps the disk full"
+
+
+def no_room_for_a_capture(host: PrivateHost) -> None:
+    """A capture on a full disk says so and ends with a whole frame."""
+    bring_up(host)
+    with small_disk(host, str(Path(CAPTURED).parent), "64k"):
+        argv = (sys.executable, "-m", "testbed.cli.main", "capture", TENANT, "-o", CAPTURED)
+        capture = host.begin_command(*argv, "--seconds", "60")
+        begun = lambda: host.run("test", "-s", CAPTURED, check=False).returncode == 0  # noqa: E731
+        wait_for(begun, Deadline.after(10), what="the beginning of the capture")
+        ping = ("ping", "-q", "-i", "0.01", "-c", "300", "-s", "300", "10.64.0.1")
+        assert host.testbed("exec", f"{TENANT}:client", "--", *ping).returncode == 0
+        assert capture.wait() == 1
+        assert f"error: the capture is cut off: {FULL}" in "".join(capture.said)
+        read = host.run("tcpdump", "-nr", CAPTURED, check=False)
+        assert read.returncode == 0, read.stderr  # 1 for a file that ends in the middle of a frame
+        assert read.stdout.count("ICMP echo re") > 50
+
+
+def no_room_for_the_guest(host: PrivateHost) -> None:
+    """What the guest writes is in the state folder: QEMU stops it when that is full."""
+    with small_disk(host, STATE, "8g"):  # `up` asks for as much
+        bring_up(host)
+        host.run("mount", "-o", "remount,size=24m", STATE)
+        (deployment,) = deployments(host)
+        # Nobody waits for the answer of a machine that is stopped.
+        on_sut = f"timeout --signal=KILL 15 ssh -F {STATE}/{deployment['id']}/ssh_config sut"
+        fill = "dd if=/dev/urandom of=/root/fill bs=1M count=64 conv=fsync"
+        host.run("sh", "-c", f"{on_sut} {fill} >/dev/null 2>&1 || :")
+        status = host.testbed("status")
+        assert status.returncode == 1
+        assert "0 MiB are free there" in status.stdout, status.stdout
+        host.run("mount", "-o", "remount,size=8g", STATE)
+        bring_up(host)
+        assert deployments(host)[0]["id"] == deployment["id"], "not repaired in place"
+        take_down(host)
+
+
+def no_memory_for_a_container(host: PrivateHost) -> None:
+    """The kernel kills what Docker starts; Docker itself speaks of a stopped process."""
+    group = json.loads(host.run("cat", "/etc/docker/daemon.json").stdout)["cgroup-parent"]
+    # fmt: off
+    limit = host.run("sh", "-c", f"""
+        cd /sys/fs/cgroup
+        if [ -e cgroup.controllers ]; then echo +memory >cgroup.subtree_control; limit=memory.max
+        else cd memory; limit=memory.limit_in_bytes; fi
+        mkdir -p ./{group} && echo $PWD{group}/$limit
+    """).stdout.strip()
+    # fmt: on
+    host.run("sh", "-c", f"echo 3M >{limit}")
+    finished = host.testbed("up", TOPOLOGY)
+    assert finished.returncode == 1, finished.stderr
+    assert "the kernel killed a process for want of memory" in finished.stderr
+    take_down(host)
+    host.run("rmdir", str(Path(limit).parent))
+
+
+SHORTAGES: tuple[Callable[[PrivateHost], None], ...] = (
+    no_room_for_a_snapshot,
+    no_room_for_a_capture,
+    no_room_for_the_guest,
+    no_memory_for_a_container,
+)
+
+
+def chosen(seed: int) -> list[Callable[[PrivateHost], None]]:
+    if os.environ.get("TESTBED_KILLS") == "all":
+        return list(SHORTAGES)
+    return random.Random(seed).sample(SHORTAGES, SAMPLE)  # noqa: S311 - no secret
+
+
+@pytest.mark.timeout(900)
+def test_shortage_is_told_and_mended(seed: int) -> None:
+    for shortage in chosen(seed):
+        print(shortage.__name__, flush=True)  # noqa: T201 - shown on failure
+        with private_host() as host:
+            before = host.inventory()
+            shortage(host)
+            bring_up(host)
+            take_down(host)
+            assert_as_before(host, before)
+
+
+@contextmanager
+def proxy(host: PrivateHost, delay_s: float, refused: str) -> Iterator[str]:
+    """Yield the setting for a Docker that answers late, or refuses requests with such a path."""
+    argv = (sys.executable, slow_docker.__file__, PROXY, str(delay_s), refused)
+    serving = host.begin_command(*argv)
+    listens = lambda: host.run("test", "-S", PROXY, check=False).returncode == 0  # noqa: E731
+    wait_for(listens, Deadline.after(10), what="the proxy")
+    try:
+        yield f"DOCKER_HOST=unix://{PROXY}"
+    finally:
+        serving.kill(SIGKILL, group=True)
+        serving.wait()
+        host.run("rm", PROXY)
+
+
+def command_with(setting: str, host: PrivateHost, *arguments: str) -> Finished:
+    return host.run(
+        "env", setting, sys.executable, "-m", "testbed.cli.main", *arguments, check=False
+    )
+
+
+@pytest.mark.timeout(400)
+def test_what_docker_says_is_told_and_its_pace_is_kept() -> None:
+    with private_host() as host:
+        host.start_foreign_dockerd()
+        image = host.run("docker", "images", "-q", "testbed/client").stdout.split()[0]
+        # Docker keeps what it makes for its first container.
+        host.run("docker", "run", "--rm", "--network=none", "--entrypoint=true", image)
+        before = host.inventory()
+        with proxy(host, delay_s=0, refused="/containers/create") as setting:
+            finished = command_with(setting, host, "up", TOPOLOGY)
+            assert finished.returncode == 1, finished.stderr
+            (deployment,) = deployments(host)
+            said = f"error: cannot start container 'tb-{deployment['id']}-{TENANT}-client'"
+            assert f"{said}: {slow_docker.MESSAGE}\n" in finished.stderr
+        with proxy(host, delay_s=0.2, refused="") as setting:
+            for arguments in (("up", TOPOLOGY), ("status",), ("down",)):
+                finished = command_with(setting, host, *arguments)
+                assert finished.returncode == 0, finished.stdout + finished.stderr
+        assert_as_before(host, before)
+        host.stop_foreign_dockerd()
