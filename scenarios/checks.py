@@ -16,11 +16,15 @@ from testbed.api import (
     Reply,
     Tenant,
     connect,
+    get_ticket,
     held,
     leaks,
     log_in,
+    new_nonce,
     ping,
+    present_ticket,
     route_to,
+    service_token,
     who_am_i,
 )
 
@@ -63,6 +67,24 @@ def assert_accepted(reply: Reply, tenant: Tenant) -> None:
     """A login was accepted, by a thread and for a connection of the tenant's FIB."""
     assert (reply.error, reply.verdict, reply.reason) == ("", "accepted", "")
     assert (reply.fib, reply.thread_fib, reply.tenant) == (tenant.fib, tenant.fib, tenant.name)
+
+
+def ticket_for_us(tenant: Tenant) -> str:
+    """Return what the tenant's first user shows us to be let in without a password."""
+    user = tenant.users[0]
+    cache = new_nonce(tenant.name)
+    ticket = get_ticket(tenant.client, user.name, user.password, cache=cache)
+    assert ticket.ok, ticket.error
+    return service_token(tenant.client, ticket.cache, tenant.plan.server_host)
+
+
+def assert_ticket_is_its_tenants(token: str, tenant: Tenant, twin: Tenant) -> Reply:
+    """What opens at `tenant` opens nothing at its twin; return what `tenant` was told."""
+    stolen = present_ticket(twin.client, route_to(twin.client), token)
+    assert (stolen.verdict, stolen.tenant) == ("refused", twin.name)
+    own = present_ticket(tenant.client, route_to(tenant.client), token)
+    assert (own.verdict, own.tenant) == ("accepted", tenant.name)
+    return own
 
 
 def assert_served_at_once(tenants: tuple[Tenant, ...]) -> None:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.checks import KERBEROS_PORT, LDAP_PORT, assert_logs_in, server_frames
+from scenarios.checks import (
+    KERBEROS_PORT,
+    LDAP_PORT,
+    assert_logs_in,
+    assert_ticket_is_its_tenants,
+    server_frames,
+    ticket_for_us,
+)
 from testbed.api import (
     Capture,
     Method,
@@ -14,9 +21,7 @@ from testbed.api import (
     get_ticket,
     log_in,
     new_nonce,
-    present_ticket,
     route_to,
-    service_token,
 )
 
 TENANTS = ("alpha", "bravo", "charlie")
@@ -97,18 +102,10 @@ def test_empty_password_is_refused_and_nobody_is_asked(
 @pytest.mark.tenants(*TWINS)
 def test_service_ticket_of_one_twin_is_useless_at_the_other(tenants: tuple[Tenant, ...]) -> None:
     for tenant, twin in (tenants, reversed(tenants)):
-        user = tenant.users[0]
-        cache = new_nonce(tenant.name)
-        ticket = get_ticket(tenant.client, user.name, user.password, cache=cache)
-        assert ticket.ok, ticket.error
-        token = service_token(tenant.client, ticket.cache, tenant.plan.server_host)
-        stolen = present_ticket(twin.client, route_to(twin.client), token)
-        assert (stolen.verdict, stolen.tenant) == ("refused", twin.name)
-        own = present_ticket(tenant.client, route_to(tenant.client), token)
-        assert (own.verdict, own.tenant) == ("accepted", tenant.name)
+        own = assert_ticket_is_its_tenants(ticket_for_us(tenant), tenant, twin)
         realm = tenant.plan.realm
         assert realm is not None
-        assert own.principal == f"{user.name}@{realm.realm}"
+        assert own.principal == f"{tenant.users[0].name}@{realm.realm}"
 
 
 @on_twins

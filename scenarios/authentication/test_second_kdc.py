@@ -8,39 +8,29 @@ names and addresses.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
 from statistics import median
 
 import pytest
 
-from scenarios.checks import KERBEROS_PORT, assert_logs_in, server_frames
-from testbed.api import (
-    Capture,
-    Method,
-    Reply,
-    Role,
-    Tenant,
-    faults,
-    get_ticket,
-    log_in,
-    new_nonce,
-    present_ticket,
-    route_to,
-    service_token,
+from scenarios.authentication.patience import (
+    FIRST_LOGIN_S,
+    Fault,
+    allowed_ms,
+    assert_twin_does_not_wait,
 )
+from scenarios.checks import (
+    KERBEROS_PORT,
+    assert_logs_in,
+    assert_ticket_is_its_tenants,
+    server_frames,
+    ticket_for_us,
+)
+from testbed.api import Capture, Method, Reply, Role, Tenant, faults, log_in, route_to
 
-# Stated in docs/scenarios.md: what the first login after the loss takes at most, ...
-FIRST_LOGIN_S = 9.0
-# ... what those after it and those of other tenants do, or this: below is the emulation's own noise.
-MOST_TIMES_SLOWER, ALWAYS_FINE_MS = 3.0, 600.0
 ROUNDS = 3
-AT_ONCE = 6
 ROLES = (Role.KDC, Role.KDC2)
 
 pytestmark = [pytest.mark.topology("twins"), pytest.mark.tenants("castor", "pollux")]
-Fault = Callable[[Tenant, Role], AbstractContextManager[None]]
 
 
 def asked(tenant: Tenant, wire: Capture, *, after: int = 0) -> list[Role]:
@@ -72,10 +62,6 @@ def login_ms(tenant: Tenant, wire: Capture, role: Role) -> float:
     found = [login(tenant, wire) for _ in range(ROUNDS)]
     assert {(reply.verdict, *roles) for reply, roles in found} == {("accepted", role)}
     return median(reply.elapsed_ms for reply, _ in found)
-
-
-def allowed_ms(before_ms: float) -> float:
-    return max(ALWAYS_FINE_MS, MOST_TIMES_SLOWER * before_ms)
 
 
 @pytest.mark.parametrize("how", [faults.service_stopped, faults.service_hung])
@@ -118,15 +104,9 @@ def test_what_the_first_kdc_learns_counts_at_the_second(
 
 def test_ticket_of_the_second_kdc_opens_with_our_key(tenants: tuple[Tenant, ...]) -> None:
     tenant, twin = tenants
-    user, cache = tenant.users[0], new_nonce(tenant.name)
     with faults.service_stopped(tenant, Role.KDC):
-        ticket = get_ticket(tenant.client, user.name, user.password, cache=cache)
-        assert ticket.ok, ticket.error
-        token = service_token(tenant.client, ticket.cache, tenant.plan.server_host)
-    stolen = present_ticket(twin.client, route_to(twin.client), token)
-    assert (stolen.verdict, stolen.tenant) == ("refused", twin.name)
-    own = present_ticket(tenant.client, route_to(tenant.client), token)
-    assert (own.verdict, own.tenant) == ("accepted", tenant.name)
+        token = ticket_for_us(tenant)
+    assert_ticket_is_its_tenants(token, tenant, twin)
 
 
 @pytest.mark.long
@@ -135,20 +115,4 @@ def test_control_without_any_kdc_nobody_logs_in_and_others_do_not_wait(
 ) -> None:
     tenant, twin = tenants
     twins = asked_first(twin, wire)
-    assert_logs_in(tenant, Method.KERBEROS)
-    before_ms = login_ms(twin, wire, twins)
-
-    def try_to() -> Reply:
-        user, route = tenant.users[0], route_to(tenant.client, timeout_s=30)
-        return log_in(tenant.client, route, user.name, user.password, method=Method.KERBEROS)
-
-    with ExitStack() as lost, ThreadPoolExecutor(AT_ONCE) as pool:
-        for role in ROLES:
-            lost.enter_context(faults.service_stopped(tenant, role))
-        waiting = [pool.submit(try_to) for _ in range(AT_ONCE)]
-        during_ms = login_ms(twin, wire, twins)
-        assert not all(one.done() for one in waiting), "it was over before it could slow anybody"
-        replies = [one.result() for one in waiting]
-        assert {(r.error, r.verdict, r.tenant) for r in replies} == {("", "error", tenant.name)}
-        assert during_ms < allowed_ms(before_ms)
-    assert_logs_in(tenant, Method.KERBEROS)
+    assert_twin_does_not_wait(tenant, ROLES, Method.KERBEROS, lambda: login_ms(twin, wire, twins))

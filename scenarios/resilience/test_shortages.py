@@ -26,7 +26,7 @@ from scenarios.resilience.host import (
     deployments,
     take_down,
 )
-from testbed.api import Deadline, Finished, PrivateHost, private_host, wait_for
+from testbed.api import Deadline, Finished, NotYet, PrivateHost, private_host, wait_for
 
 STATE = "/run/state"
 CAPTURED = "/run/tmp/frames.pcap"
@@ -79,13 +79,16 @@ def no_room_for_the_guest(host: PrivateHost) -> None:
         bring_up(host)
         host.run("mount", "-o", "remount,size=24m", STATE)
         (deployment,) = deployments(host)
-        # Nobody waits for the answer of a machine that is stopped.
-        on_sut = f"timeout --signal=KILL 15 ssh -F {STATE}/{deployment['id']}/ssh_config sut"
-        fill = "dd if=/dev/urandom of=/root/fill bs=1M count=64 conv=fsync"
-        host.run("sh", "-c", f"{on_sut} {fill} >/dev/null 2>&1 || :")
-        status = host.testbed("status")
-        assert status.returncode == 1
-        assert "0 MiB are free there" in status.stdout, status.stdout
+        fill = "setsid dd if=/dev/urandom of=/root/fill bs=1M count=64 conv=fsync >/dev/null 2>&1 &"
+        host.run("ssh", "-F", f"{STATE}/{deployment['id']}/ssh_config", "sut", fill)
+
+        def told() -> bool:
+            status = host.testbed("status")
+            if status.returncode != 1 or "0 MiB are free there" not in status.stdout:
+                raise NotYet(status.stdout)
+            return True
+
+        wait_for(told, Deadline.after(120), what="the end of the disk, told by status")
         host.run("mount", "-o", "remount,size=8g", STATE)
         bring_up(host)
         assert deployments(host)[0]["id"] == deployment["id"], "not repaired in place"

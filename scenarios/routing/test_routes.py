@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, ip_address
 
 import pytest
 
-from scenarios.guest import as_json, client_address, sent_by_sut
+from scenarios.guest import as_json, client_address, send_from_router, sent_by_sut
 from testbed.api import (
     Capture,
     Running,
@@ -155,10 +155,8 @@ def test_hop_limit_ends_at_the_tenants_own_router(
 @pytest.mark.tenants("alpha", "bravo")
 def test_path_mtu_is_learned_for_one_fib(deployment: Running, tenants: tuple[Tenant, ...]) -> None:
     from scapy.layers.inet import ICMP, IP, UDP  # noqa: PLC0415 - scapy takes a second to load
-    from scapy.layers.l2 import Ether  # noqa: PLC0415
 
     alpha, bravo = tenants
-    uplink = alpha.plan.router.uplink
     # A host that no earlier run asked about: what is learned stays for ten minutes, with the next hop.
     host = str(SITES[secrets.randbelow(SITES.num_addresses)])
     routes = {tenant: [str(SITES)] for tenant in tenants}
@@ -173,6 +171,7 @@ def test_path_mtu_is_learned_for_one_fib(deployment: Running, tenants: tuple[Ten
         assert path_mtus() == [1500, 1500]
         quoted = IP(src=str(alpha.server), dst=host) / UDP(sport=9, dport=9) / bytes(64)
         too_big = ICMP(type=3, code=4, nexthopmtu=SMALL_MTU) / quoted
-        packet = IP(src=str(uplink.addresses[0].ip), dst=str(alpha.server)) / too_big
-        alpha.transmit(Ether(src=uplink.mac, dst=deployment.plan.sut.machine.mac) / packet)
+        router = alpha.plan.router.uplink.addresses[0].ip
+        packet = IP(src=str(router), dst=str(alpha.server)) / too_big
+        send_from_router(alpha, deployment.plan.sut.machine.mac, packet)
         assert path_mtus() == [SMALL_MTU, 1500]

@@ -9,7 +9,7 @@ import os
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 
 import pytest
@@ -27,24 +27,26 @@ from testbed.api import (
     leaks,
 )
 
-LIMIT_S = 120
+LIMIT_S = 120  # a thousand tenants; more have longer
 AT_ONCE = 200  # handshakes under way: the guest's queue of half-open connections is finite
 NONCE = re.compile(rb"nonce-([a-z0-9-]+?)-[0-9a-f]{16}")
 
-# The long form: TESTBED_SCALE=long
+IS_LONG = os.environ.get("TESTBED_SCALE") == "long"
 pytestmark = [
-    pytest.mark.topology(
-        "ten-thousand" if os.environ.get("TESTBED_SCALE") == "long" else "thousand"
-    ),
-    pytest.mark.timeout(300),
+    pytest.mark.topology("ten-thousand" if IS_LONG else "thousand"),
+    pytest.mark.timeout(3600 if IS_LONG else 300),
 ]
 everybody = pytest.mark.tenants(started=False)
+
+
+def deadline_for(many: Sized) -> Deadline:
+    return Deadline.after(LIMIT_S * max(1, len(many) / 1000))
 
 
 @contextmanager
 def connected(players: Sequence[Player], source_port: int) -> Iterator[list[Conversation]]:
     """Hold a connection of every player, all from one address and port, open at once."""
-    deadline = Deadline.after(LIMIT_S)
+    deadline = deadline_for(players)
     conversations: list[Conversation] = []
     try:
         for start in range(0, len(players), AT_ONCE):
@@ -60,7 +62,7 @@ def connected(players: Sequence[Player], source_port: int) -> Iterator[list[Conv
 
 def ask_all(conversations: Sequence[Conversation], request: Mapping[str, str]) -> list[Reply]:
     """Send a request on every connection, then take all replies."""
-    deadline = Deadline.after(LIMIT_S)
+    deadline = deadline_for(conversations)
     for conversation in conversations:
         conversation.send(request)
     return [conversation.reply(deadline) for conversation in conversations]
@@ -114,7 +116,7 @@ def test_all_tenants_send_datagrams_from_one_port(
     deployment: Running, tenants: tuple[Tenant, ...], wire: Capture
 ) -> None:
     idle = deployment.idle(tenants)
-    deadline = Deadline.after(LIMIT_S)
+    deadline = deadline_for(idle)
     with deployment.players(idle) as players:
         for player, tenant in zip(players, idle, strict=True):
             conversation = player.datagrams(source_port=31000)

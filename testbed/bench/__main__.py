@@ -67,7 +67,7 @@ def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[lis
     for name, rounds in scope.wholes if "whole" in parts else ():
         with events.step(f"bring {name} up and down, {rounds} times"):
             yield [whole.measure(name, number, events) for number in range(rounds)]
-    if "peers" in parts:
+    if scope.peers and "peers" in parts:
         with events.step(f"{scope.peers} networks by Mininet and munet"):
             yield list(peers.measure(scope.peers))
     if "footprint" in parts:

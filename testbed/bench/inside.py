@@ -24,7 +24,7 @@ from testbed.sut.protocol import Sut
 
 HERE = Path(__file__).parent
 _GUEST = "/opt/bench"
-_DESIGNS = ("fib", "rules", "vrf", "netns")  # as guest/variants.py has them
+_DESIGNS = ("fib", "rules", "vrf", "netns")  # as guest/designs.py has them
 _ONE_FIB = "one-fib"
 _LOADED = 100  # tenants, while programs are timed
 _LONGEST_S = 3600
@@ -120,10 +120,12 @@ class Guest:
     def __init__(self, deployment: Deployment) -> None:
         self._sut = deployment.sut()
         self._interface = deployment.plan.sut.interface
-        self._tools = {
-            f"{_GUEST}/load": GuestFile(_compiled(deployment.folder), 0o755),
-            f"{_GUEST}/variants.py": GuestFile((HERE / "guest" / "variants.py").read_bytes()),
+        programs = {
+            f"{_GUEST}/guest/{path.name}": GuestFile(path.read_bytes())
+            for path in (HERE / "guest").glob("*.py")
         }
+        load = GuestFile(_compiled(deployment.folder), 0o755)
+        self._tools = {f"{_GUEST}/load": load, **programs}
 
     def adding(self, count: int, name: str) -> dict[str, Any]:
         """Measure what tenants of one design take; a failure is told, and costs that figure alone."""
@@ -140,10 +142,11 @@ class Guest:
             return {"tenants": count, "error": error.message}
 
     def run(self, *arguments: object) -> list[dict[str, Any]]:
-        """Run guest/variants.py with `arguments` in a VM as it was saved."""
+        """Run guest/measure.py with `arguments` in a VM as it was saved."""
         start_afresh(self._sut)
         self._sut.channel.put(self._tools)
-        argv = ["python3", f"{_GUEST}/variants.py", self._interface, *map(str, arguments)]
+        python = ("env", f"PYTHONPATH={_GUEST}:/opt/fib", "python3", "-m", "guest.measure")
+        argv = [*python, self._interface, *map(str, arguments)]
         said = self._sut.channel.run(argv, timeout_s=_LONGEST_S)
         return [json.loads(line) for line in said.stdout.splitlines()]
 

@@ -268,8 +268,17 @@ def _suite(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"| {item['suite']} | {item['workers']} | {item['s']:.0f} | {item['summary']} |"
 
 
+_MAYBE_LEFT_OUT = {
+    "suite": "The suite by workers",
+    "whole": "Whole topologies",
+    "scaling": "Many FIBs against one",
+    "peer": "Peers",
+}
+"""What a quick run has no time for."""
+
+
 def _failures(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> Iterator[str]:
-    for part, title in (("suite", "The suite by workers"), ("whole", "Whole topologies")):
+    for part, title in _MAYBE_LEFT_OUT.items():
         if not any(part in item for item in measured):
             yield f"- {title}: not in a {about['scope']} run."
     for item in measured:

@@ -161,9 +161,10 @@ def _configure_router(channel: Channel, router: RouterPlan) -> None:
             channel.send(messages, tolerated=(errno.EEXIST,))
         except RefusedError as error:
             # Routers made again: the kernel takes a removed one's links along a little later, and two
-            # macvlans of one MAC cannot be up at a time.
+            # macvlans of one MAC cannot be up at a time; nor can two deployments on one interface.
             if error.number == errno.EADDRINUSE:
-                raise NotYet(error.message) from error
+                told = f"another router on this interface has its MAC, {uplink.mac}"
+                raise NotYet(f"{told}, maybe another deployment's") from error
             raise ResourceError(f"router {router.netns!r}: {error.message}") from error
         return True
 

@@ -1,16 +1,7 @@
-"""Four ways to serve tenants with equal networks, side by side in one kernel: cost and speed of each.
+"""The ways to serve tenants with equal networks that are compared, wired up in a VM's kernel.
 
-Runs inside the SUT as root, standard library only; the host sends it with `load`. Clients are
-sockets at 192.168.0.1 in a namespace of their own, at the other end of a veth pair; the server's end
-is `bench0`. One variant in the life of a VM: nothing is left of an earlier one, and nothing is taken
-down. Prints one JSON object a measurement.
-
-    variants.py INTERFACE adding VARIANT TENANTS
-    variants.py INTERFACE load VARIANT TENANTS SECONDS
-    variants.py INTERFACE programs TENANTS SECONDS
-    variants.py INTERFACE operations ROUNDS
-
-INTERFACE is the one whose FIBs are taken off first; TENANTS is 1, or more than 3.
+Clients are sockets at 192.168.0.1 in a namespace of their own, at the other end of a veth pair; the
+server's end is `bench0`.
 """
 
 from __future__ import annotations
@@ -22,21 +13,16 @@ import os
 import socket
 import struct
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, "/opt/fib")
 from fib.entries import Address, Neighbour, Route
 from fib.netlink import Rtnetlink
 
-LOAD = "/opt/bench/load"
 NIC, PEER, CLIENTS, SERVER = "bench0", "peer0", "bench-clients", "bench-server"
-PORT = 7100
-COUNT = "10000"
 RESOLVER, VIRTUAL = "192.168.0.53", "192.0.2.53"
 MAC, PEER_MAC = "02:fe:00:00:00:01", "02:fe:00:00:00:02"
 _CLONE_NEWNET = 0x40000000
@@ -74,22 +60,6 @@ def str_of(offset: int) -> str:
 def leg_mac(tenant: int) -> str:
     """Return the MAC of a tenant's own leg, in the variants that need one each."""
     return f"02:fd:00:{tenant >> 16:02x}:{tenant >> 8 & 255:02x}:{tenant & 255:02x}"
-
-
-def free_kib() -> int:
-    """Return the memory that nothing uses, once the kernel has freed what went before."""
-    last, unchanged = 0, 0
-    for _ in range(30):
-        Path("/proc/sys/vm/drop_caches").write_text("3")
-        Path("/proc/sys/vm/compact_memory").write_text("1")  # returns what processors set aside
-        rows = Path("/proc/meminfo").read_text().splitlines()
-        found = int(next(row for row in rows if row.startswith("MemFree")).split()[1])
-        unchanged = unchanged + 1 if abs(found - last) < 128 else 0
-        if unchanged == 2:
-            break
-        last = found
-        time.sleep(0.4)
-    return found
 
 
 @contextmanager
@@ -225,7 +195,7 @@ def set_up(name: str) -> None:
 # They are where the SUT's extensions are, others in a namespace.
 OURS = frozenset({"fib", "one-fib"})
 # Each adds some tenants to those there are; returns the namespaces that want a listener of their own.
-VARIANTS: dict[str, Callable[[Sequence[int]], list[str]]] = {
+DESIGNS: dict[str, Callable[[Sequence[int]], list[str]]] = {
     "fib": fibs,
     "one-fib": one_fib,
     "rules": rules,
@@ -263,145 +233,9 @@ def connect(name: str, count: int) -> None:
 
 
 def take_down() -> None:
-    """Remove the extensions' variant, and wait until the kernel has."""
+    """Remove the extensions' design, and wait until the kernel has."""
     run("fibctl", "detach", NIC)
     batch([f"link del {NIC}", f"netns del {CLIENTS}", f"netns del {SERVER}"])
     deadline = time.monotonic() + 60
     while f" {NIC}@" in run("ip", "-o", "link") and time.monotonic() < deadline:
         time.sleep(0.05)
-
-
-def measure_programs(count: int, seconds: float) -> list[dict[str, Any]]:
-    """Load the extensions while the kernel takes the times of their programs."""
-    Path("/proc/sys/kernel/bpf_stats_enabled").write_text("1")
-    times: list[dict[str, Any]] = []
-    measure_load("fib", count, seconds, lambda: times.extend(program_times()))
-    return times
-
-
-def measure_adding(name: str, count: int) -> dict[str, Any]:
-    """Make a variant, and see what time that takes, until all tenants are served.
-
-    That is the first tenant's, with all that tenants share; of many it is what each of them takes, without
-    what it takes to add one by itself (`alone_ms`: a command's start).
-    """
-    connect(name, count)
-    servers: list[subprocess.Popen[str]] = []
-    took_ms: list[float] = []
-    try:
-        for tenants in filter(None, (range(1, 2), range(2, count + 1)[:1], range(3, count + 1))):
-            start = time.monotonic()
-            servers += added(name, tenants)
-            took_ms.append((time.monotonic() - start) * 1000)
-    finally:
-        end(servers)
-    return {
-        "add_ms": took_ms[0] if count == 1 else (took_ms[2] - took_ms[1]) / (count - 3),
-        "alone_ms": took_ms[min(1, count - 1)],
-    }
-
-
-def measure_load(
-    name: str, count: int, seconds: float, at_end: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
-    """Make a variant, see what memory it takes, and load it.
-
-    That is the first tenant's, with all that tenants share; of more than one what each of the others adds.
-    """
-    connect(name, count)
-    free = [free_kib()]
-    servers = added(name, range(1, 2))
-    try:
-        free.append(free_kib())
-        if count > 1:
-            servers += added(name, range(2, count + 1))
-            free.append(free_kib())
-        tasks = [len(list(Path(f"/proc/{server.pid}/task").iterdir())) for server in servers]
-        result: dict[str, Any] = {
-            "memory_kib": (free[-2] - free[-1]) / max(1, count - 1),
-            "threads": sum(tasks),
-            "listeners": 2 * (count if name == "netns" else 1),
-        }
-        for kind in ("conn", "req", "udp"):
-            client = ("taskset", "-c", "0", "nsenter", f"--net=/run/netns/{CLIENTS}", "--", LOAD)
-            said = run(*client, kind, str(count), str(PORT), str(seconds))
-            result[kind] = json.loads(said)
-        at_end()
-    finally:
-        end(servers)
-    return result
-
-
-def added(name: str, tenants: Sequence[int]) -> list[subprocess.Popen[str]]:
-    """Add tenants; return what was started to answer them, which in most designs the first tenant's does."""
-    spaces = VARIANTS[name](tenants)
-    return [serve(name, spaces)] if spaces or 1 in tenants else []
-
-
-def end(servers: list[subprocess.Popen[str]]) -> None:
-    """End what answers."""
-    for listening in servers:
-        listening.kill()
-        listening.communicate()
-
-
-def serve(name: str, spaces: list[str]) -> subprocess.Popen[str]:
-    """Start what answers, a thread for each of `spaces`; it listens."""
-    prefix = [] if name in OURS else ["nsenter", f"--net=/run/netns/{SERVER}", "--"]
-    environment = {**os.environ, **({"LOAD_KEEP_DEVICE": "1"} if name == "vrf" else {})}
-    started = subprocess.Popen(
-        ["taskset", "-c", "0", *prefix, LOAD, "serve", str(PORT), *spaces],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if not started.stdout or started.stdout.readline() != "ready\n":
-        raise RuntimeError(f"the server of {name} ended with {started.wait()}")
-    return started
-
-
-def operations(repeats: int) -> Iterator[dict[str, Any]]:
-    """Cost of system calls: without the extensions, with them, in a thread's FIB."""
-    for number in range(repeats):
-        yield {"operation": "without", "round": number, **json.loads(run(LOAD, "ops", COUNT))}
-        connect("fib", 1)
-        fibs([1])
-        yield {"operation": "attached", "round": number, **json.loads(run(LOAD, "ops", COUNT))}
-        said = run("fibctl", "exec", "1", "--", LOAD, "ops", COUNT, RESOLVER, VIRTUAL)
-        yield {"operation": "thread-fib", "round": number, **json.loads(said)}
-        take_down()
-
-
-def program_times() -> Iterator[dict[str, Any]]:
-    """Nanoseconds that each eBPF program has taken a run, by the kernel's own clock."""
-    for program in json.loads(run("bpftool", "--json", "prog", "show")):
-        runs = program.get("run_cnt", 0)
-        if runs and str(program.get("name", "")).startswith("fib_"):
-            yield {
-                "program": program["name"],
-                "runs": runs,
-                "ns": program["run_time_ns"] / runs,
-            }
-
-
-def main(interface: str, what: str, *arguments: str) -> None:
-    """Measure one thing."""
-    run("fibctl", "detach", interface)
-    found: Iterable[dict[str, Any]]
-    if what == "adding":
-        name, count = arguments
-        found = [measure_adding(name, int(count))]
-    elif what == "load":
-        name, count, seconds = arguments
-        found = [measure_load(name, int(count), float(seconds))]
-    elif what == "programs":
-        count, seconds = arguments
-        found = measure_programs(int(count), float(seconds))
-    else:
-        found = operations(int(arguments[0]))
-    for one in found:
-        print(json.dumps(one), flush=True)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

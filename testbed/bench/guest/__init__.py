@@ -1,0 +1,1 @@
+"""What the bench runs inside the SUT."""
