@@ -6,6 +6,8 @@ ACK, and its FIB must be (P15, P28).
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from scenarios.guest import greeting
@@ -26,6 +28,7 @@ while True:
 """
 FIRST_PORT, FIRST_SOURCE = 24000, 30000
 BACKLOG, HALF_OPEN = 16, 200
+ATTEMPTS = 5
 
 
 def cookies(deployment: Running) -> int:
@@ -60,7 +63,14 @@ def test_half_open_connections_of_a_neighbour_keep_nobody_out(
         before = cookies(deployment)
         assert greeting(quiet, quiet.server, port) == str(quiet.fib)
         assert cookies(deployment) == before, "a free queue needs no cookie"
-        for number, (tenant, address) in enumerate(asked, start=1):
-            noisy.transmit(*beginnings(noisy, sut_mac, port, number))
-            assert greeting(tenant, address, port) == str(tenant.fib)
-            assert cookies(deployment) == before + number, "the queue was not full"
+        strangers = itertools.count(1)
+        for tenant, address in asked:
+            for _ in range(ATTEMPTS):
+                former = cookies(deployment)
+                noisy.transmit(*beginnings(noisy, sut_mac, port, next(strangers)))
+                assert greeting(tenant, address, port) == str(tenant.fib)
+                if cookies(deployment) > former:
+                    break
+            else:
+                # On a busy host the SYN comes late: when nobody answers, the router ends what was begun.
+                pytest.fail(f"the queue was never full when {tenant} came")
