@@ -35,7 +35,6 @@ from testbed.pytest_plugin.fixtures import (
 )
 from testbed.pytest_plugin.judgement import Expected, judge
 from testbed.pytest_plugin.run import RECORDS, Run, Shared, told_to_worker
-from testbed.pytest_plugin.scheduling import LeaseScheduling
 from testbed.pytest_plugin.wishes import MARKERS
 from testbed.report.prune import DEFAULT_KEPT, prune_runs
 from testbed.report.record import Phase, TestRecord
@@ -44,7 +43,6 @@ from testbed.report.render import render
 __all__ = ["_lease", "deployment", "matrix", "seed", "tenant", "tenants", "wire"]
 
 DEFAULT_TOPOLOGY = "proposal"
-OPTION = "one_worker"
 _SHARED = "testbed_run"
 _REPORT = pytest.StashKey[str]()
 _PRUNED = pytest.StashKey[int]()
@@ -110,12 +108,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="keep the artefacts of the last N runs, 0: of all (default: %(default)s)",
     )
     group.addoption("--shuffle", action="store_true", help="run tests in random order, by the seed")
-    parser.addini(
-        OPTION,
-        type="linelist",
-        default=[],
-        help="files or folders whose tests one worker runs: they need one deployment for themselves",
-    )
     group.addoption(
         "--replay",
         default=None,
@@ -160,15 +152,6 @@ def _forbid_people_with_workers(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker of xdist which run it serves."""
     node.workerinput[_SHARED] = told_to_worker(node.config.stash[RUN].shared)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Keep together what would wait for one lease; leave every other distribution to xdist."""
-    groups = config.getini(OPTION)
-    if not groups or config.getoption("dist") != "load":
-        return None
-    return LeaseScheduling(config, log, groups)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

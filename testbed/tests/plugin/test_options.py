@@ -99,23 +99,3 @@ def test_wrong_marker_is_told_without_our_insides(
     result.stdout.fnmatch_lines([told])
     result.stdout.no_fnmatch_line("*load.py*")
     result.stdout.no_fnmatch_line("*fixtures.py*")
-
-
-def test_tests_of_one_deployment_stay_on_one_worker(plain: pytest.Pytester) -> None:
-    tests = """
-        import time, pytest
-        @pytest.mark.parametrize("number", range(10))
-        def test_it(number):
-            time.sleep(0.02)  # else one worker has done all before the other is there
-    """
-    plain.makepyfile(test_kept=tests, test_dealt=tests)
-    plain.makeini("[pytest]\none_worker = test_kept.py")
-    output = plain.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "-v").stdout.str()
-
-    def workers(file: str) -> list[str]:
-        return re.findall(rf"\[(gw\d)\] \[ *\d+%\] PASSED {file}", output)
-
-    kept, dealt = workers("test_kept"), workers("test_dealt")
-    assert len(kept) == len(dealt) == 10
-    assert len(set(kept)) == 1
-    assert len(set(dealt)) == 2
