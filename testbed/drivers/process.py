@@ -42,6 +42,11 @@ class Finished:
     stderr: str
 
 
+def _require_program(name: str) -> None:
+    if shutil.which(name) is None:
+        raise ResourceError(f"cannot run {name!r}: not found")
+
+
 def run(
     argv: Sequence[str],
     *,
@@ -61,8 +66,7 @@ def run(
         ResourceError: when it cannot be started, takes longer than `timeout_s` (it is killed), or
             exits other than 0 while `check` holds.
     """
-    if shutil.which(argv[0]) is None:
-        raise ResourceError(f"cannot run {argv[0]!r}: not found")
+    _require_program(argv[0])
     try:
         done = subprocess.run(
             [*_DIE_WITH_US, str(os.getpid()), *(_IN_ITS_OWN_TREE if whole_tree else ()), *argv],
@@ -97,8 +101,7 @@ def interact(
     Raises:
         ResourceError: when it cannot be started.
     """
-    if shutil.which(argv[0]) is None:
-        raise ResourceError(f"cannot run {argv[0]!r}: not found")
+    _require_program(argv[0])
     # A handler, since children inherit what is ignored: theirs is the default again.
     ours = signal.signal(signal.SIGINT, lambda _number, _frame: None)
     try:
