@@ -32,7 +32,8 @@ CLIENT: Final = {socket.AF_INET: "192.168.0.1", socket.AF_INET6: "fd00:c0a8::1"}
 STRANGER: Final = {socket.AF_INET: "10.64.255.1", socket.AF_INET6: "fd00:64:ffff::1"}
 """An address of the interface that is in no FIB: it follows the interface FIB, 3."""
 
-TIMEOUT_S: Final = 3.0
+TIMEOUT_S: Final = 10.0
+"""For what comes on a busy host too."""
 QUIET_S: Final = 0.3
 """How long nothing must arrive; always after a positive control on the same path."""
 

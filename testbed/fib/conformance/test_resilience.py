@@ -29,6 +29,8 @@ FOUR, SIX = socket.AF_INET, socket.AF_INET6
 PORT = 5600
 LARGE = 8192
 """More than the page that the kernel hands to a socket option hook."""
+STARVED_S = 120
+"""What the load may wait: an exchange of programs beside it leaves it a tenth of the processor."""
 
 
 @contextlib.contextmanager
@@ -61,6 +63,8 @@ def connect_once(tenant: int, family: socket.AddressFamily, wrong: list[str]) ->
         listener.bind(("", PORT))
         listener.listen()
         with lab.tenant_socket(tenant, family, STREAM) as client:
+            listener.settimeout(STARVED_S)
+            client.settimeout(STARVED_S)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.connect((lab.server(tenant, family), PORT))
             with listener.accept()[0] as accepted:
@@ -202,9 +206,10 @@ def echoes(tenant: int) -> Iterator[list[str]]:
         client = stack.enter_context(lab.tenant_socket(tenant, FOUR, STREAM))
         client.connect((lab.server(tenant, FOUR), PORT + tenant))
         accepted = stack.enter_context(listener.accept()[0])
-        accepted.settimeout(lab.TIMEOUT_S)
         answering = stack.enter_context(lab.tenant_socket(tenant, FOUR, DGRAM, 53))
         asking = stack.enter_context(fib_socket(tenant, FOUR, DGRAM))
+        for made in (client, accepted, answering, asking):
+            made.settimeout(STARVED_S)
         asking.connect((lab.CLIENT[FOUR], 53))
         thread = threading.Thread(target=play, args=(client, accepted, asking))
         thread.start()
