@@ -11,6 +11,7 @@ from testbed.api import Deadline, Inventory, NotYet, PrivateHost, wait_for
 TOPOLOGY = str(Path(__file__).with_name("one.yaml"))
 LEASED = str(Path(__file__).with_name("leased.yaml"))
 TENANT = "alpha"
+EVENTS = ("--progress", "json")  # for Command.events()
 _KERNEL_LIMIT_S = 15  # links go some time after their namespace, control groups after processes
 
 

@@ -18,6 +18,7 @@ from signal import SIGINT, SIGKILL, Signals
 import pytest
 
 from scenarios.resilience.host import (
+    EVENTS,
     TOPOLOGY,
     assert_as_before,
     assert_nothing_survives,
@@ -30,7 +31,7 @@ KILLS = os.environ.get("TESTBED_KILLS", "4")
 FIRST = int(os.environ.get("TESTBED_KILLS_FROM", "0"))
 # More than any command tells; a kill beyond its last event does not come.
 MOST_EVENTS = 40
-USUAL_EVENTS = {"up": 24, "up again": 20, "down": 14}
+USUAL_EVENTS = {"up": 24, "up again": 20, "down": 16}
 USUAL_S = {"up": 8.0, "up again": 6.0, "down": 3.0}
 INTERRUPTED = 130
 
@@ -106,8 +107,8 @@ def strike(command: Command, blow: Blow) -> str:
 
 def begin(host: PrivateHost, command: str) -> Command:
     if command == "down":
-        return host.begin("down", "one")
-    return host.begin("up", TOPOLOGY)
+        return host.begin("down", "one", *EVENTS)
+    return host.begin("up", TOPOLOGY, *EVENTS)
 
 
 @pytest.mark.timeout(7200 if KILLS == "all" or int(KILLS) > 10 else 400)

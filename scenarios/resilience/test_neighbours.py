@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pytest
 
 from scenarios.resilience.host import (
+    EVENTS,
     LEASED,
     TOPOLOGY,
     assert_as_before,
@@ -104,7 +104,9 @@ def test_side_by_side_and_foreign_things() -> None:
         before = host.inventory()
 
         # Two in the same second, and a second command for one that is at work.
-        commands = [host.begin("up", TOPOLOGY, "--name", name) for name in ("one", "two", "one")]
+        commands = [
+            host.begin("up", TOPOLOGY, "--name", name, *EVENTS) for name in ("one", "two", "one")
+        ]
         codes = [command.wait() for command in commands]
         assert codes == [0, 0, 0], [command.said for command in commands]
         ids = {told["name"]: told["id"] for told in deployments(host)}
@@ -131,10 +133,17 @@ def test_side_by_side_and_foreign_things() -> None:
         host.stop_foreign_dockerd()
 
 
-def as_user(name: str, *arguments: str) -> tuple[str, ...]:
-    """Return `testbed` as somebody calls it by sudo, who keeps his deployments apart."""
-    own = (f"TESTBED_STATE=/run/state-of-{name}", f"HOME=/run/home/{name}", f"SUDO_USER={name}")
-    return ("env", *own, sys.executable, "-m", "testbed.cli.main", *arguments)
+def as_user(name: str) -> dict[str, str]:
+    """Return the environment of somebody who calls by sudo and keeps his deployments apart."""
+    home = f"/run/home/{name}"
+    return {"TESTBED_STATE": f"/run/state-of-{name}", "HOME": home, "SUDO_USER": name}
+
+
+def succeed(host: PrivateHost, user: str, *arguments: str) -> str:
+    """Run `testbed` as such a user and return what it told."""
+    finished = host.testbed(*arguments, env=as_user(user))
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
 
 
 def of_deployment(host: PrivateHost, deployment: str) -> set[tuple[Item, int]]:
@@ -155,13 +164,13 @@ def test_users_in_the_same_second() -> None:
     with private_host() as host:
         host.run("mkdir", *(f"/run/home/{user}" for user in users))
         before = host.inventory()
-        commands = [host.begin_command(*as_user(user, "up", users[user])) for user in users]
+        commands = [host.begin("up", users[user], env=as_user(user)) for user in users]
         codes = [command.wait() for command in commands]
         assert codes == [0, 0, 0], [command.said for command in commands]
         ids = {}
         for user in users:
-            told = host.run(*as_user(user, "status", "--format", "json"))  # both are well
-            (deployment,) = json.loads(told.stdout)["deployments"]
+            told = succeed(host, user, "status", "--format", "json")  # both are well
+            (deployment,) = json.loads(told)["deployments"]
             ids[user] = deployment["id"]
         assert len(set(ids.values())) == len(users)
 
@@ -169,19 +178,19 @@ def test_users_in_the_same_second() -> None:
         assert {item.kind for item, _ in of_bob} >= {"container", "link", "netns", "process"}
         # Ann says "all", twice, and means her own; the daemon that both use stays.
         for _ in range(2):
-            host.run(*as_user("ann", "down", "--all"))
+            succeed(host, "ann", "down", "--all")
             assert of_deployment(host, ids["ann"]) == set()
             assert of_deployment(host, ids["bob"]) == of_bob
-        host.run(*as_user("bob", "status"))
+        succeed(host, "bob", "status")
         # Of Eve's deployment no container is left, and its next lease wants the daemon all the same.
         shell(host, NO_CONTAINERS, ids["eve"])
         of_eve, daemon = of_deployment(host, ids["eve"]), dockerd(host)
-        host.run(*as_user("bob", "down"))
+        succeed(host, "bob", "down")
         assert of_deployment(host, ids["eve"]) == of_eve
         assert dockerd(host) == daemon
         assert "container" not in {item.kind for item, _ in of_eve}
-        host.run(*as_user("eve", "status"))
-        host.run(*as_user("eve", "down"))
+        succeed(host, "eve", "status")
+        succeed(host, "eve", "down")
         for user in users:
             host.run("rm", "-r", f"/run/state-of-{user}")
         assert_as_before(host, before)
@@ -211,7 +220,7 @@ def unmanaged(host: PrivateHost) -> set[str]:
 
 def greed_told(host: PrivateHost) -> list[str]:
     """Return what `testbed doctor` says of systemd-networkd."""
-    told = host.run(sys.executable, "-m", "testbed.cli.main", "doctor", "--format", "json").stdout
+    told = host.testbed("doctor", "--format", "json").stdout
     return [one["seen"] for one in json.loads(told)["findings"] if "networkd" in one["subject"]]
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import threading
 from collections.abc import Iterator
 from signal import SIGINT, SIGKILL, Signals
@@ -43,7 +42,7 @@ def failed_test(host: PrivateHost) -> str:
 
 
 def begin(host: PrivateHost, bundle: str) -> Command:
-    return host.begin_command(sys.executable, "-m", "testbed.cli.main", "replay", bundle)
+    return host.begin("replay", bundle)
 
 
 def was_killed(command: Command, after_s: float, signal: Signals) -> bool:

@@ -26,7 +26,7 @@ from scenarios.resilience.host import (
     deployments,
     take_down,
 )
-from testbed.api import Deadline, Finished, NotYet, PrivateHost, private_host, wait_for
+from testbed.api import Deadline, NotYet, PrivateHost, private_host, wait_for
 
 STATE = "/run/state"
 CAPTURED = "/run/tmp/frames.pcap"
@@ -47,7 +47,7 @@ def small_disk(host: PrivateHost, folder: str, size: str) -> Iterator[None]:
 
 def no_room_for_a_snapshot(host: PrivateHost) -> None:
     """The SUT's memory is a file while its snapshot is made: QEMU dies when the disk is full."""
-    folder = str(Path(os.environ.get("TESTBED_CACHE", "/var/cache/testbed"), "snapshot"))
+    folder = str(host.cache / "snapshot")
     with small_disk(host, folder, "40m"):
         finished = host.testbed("up", TOPOLOGY)
         assert finished.returncode == 1, finished.stderr
@@ -60,8 +60,7 @@ def no_room_for_a_capture(host: PrivateHost) -> None:
     """A capture on a full disk says so and ends with a whole frame."""
     bring_up(host)
     with small_disk(host, str(Path(CAPTURED).parent), "64k"):
-        argv = (sys.executable, "-m", "testbed.cli.main", "capture", TENANT, "-o", CAPTURED)
-        capture = host.begin_command(*argv, "--seconds", "60")
+        capture = host.begin("capture", TENANT, "-o", CAPTURED, "--seconds", "60")
         begun = lambda: host.run("test", "-s", CAPTURED, check=False).returncode == 0  # noqa: E731
         wait_for(begun, Deadline.after(10), what="the beginning of the capture")
         ping = ("ping", "-q", "-i", "0.01", "-c", "300", "-s", "300", "10.64.0.1")
@@ -141,24 +140,18 @@ def test_shortage_is_told_and_mended(seed: int) -> None:
 
 
 @contextmanager
-def proxy(host: PrivateHost, delay_s: float, refused: str) -> Iterator[str]:
-    """Yield the setting for a Docker that answers late, or refuses requests with such a path."""
+def proxy(host: PrivateHost, delay_s: float, refused: str) -> Iterator[dict[str, str]]:
+    """Yield the environment for a Docker that answers late, or refuses requests with such a path."""
     argv = (sys.executable, slow_docker.__file__, PROXY, str(delay_s), refused)
     serving = host.begin_command(*argv)
     listens = lambda: host.run("test", "-S", PROXY, check=False).returncode == 0  # noqa: E731
     wait_for(listens, Deadline.after(10), what="the proxy")
     try:
-        yield f"DOCKER_HOST=unix://{PROXY}"
+        yield {"DOCKER_HOST": f"unix://{PROXY}"}
     finally:
         serving.kill(SIGKILL, group=True)
         serving.wait()
         host.run("rm", PROXY)
-
-
-def command_with(setting: str, host: PrivateHost, *arguments: str) -> Finished:
-    return host.run(
-        "env", setting, sys.executable, "-m", "testbed.cli.main", *arguments, check=False
-    )
 
 
 @pytest.mark.timeout(400)
@@ -169,15 +162,15 @@ def test_what_docker_says_is_told_and_its_pace_is_kept() -> None:
         # Docker keeps what it makes for its first container.
         host.run("docker", "run", "--rm", "--network=none", "--entrypoint=true", image)
         before = host.inventory()
-        with proxy(host, delay_s=0, refused="/containers/create") as setting:
-            finished = command_with(setting, host, "up", TOPOLOGY)
+        with proxy(host, delay_s=0, refused="/containers/create") as env:
+            finished = host.testbed("up", TOPOLOGY, env=env)
             assert finished.returncode == 1, finished.stderr
             (deployment,) = deployments(host)
             said = f"error: cannot start container 'tb-{deployment['id']}-{TENANT}-client'"
             assert f"{said}: {slow_docker.MESSAGE}\n" in finished.stderr
-        with proxy(host, delay_s=0.2, refused="") as setting:
+        with proxy(host, delay_s=0.2, refused="") as env:
             for arguments in (("up", TOPOLOGY), ("status",), ("down",)):
-                finished = command_with(setting, host, *arguments)
+                finished = host.testbed(*arguments, env=env)
                 assert finished.returncode == 0, finished.stdout + finished.stderr
         assert_as_before(host, before)
         host.stop_foreign_dockerd()

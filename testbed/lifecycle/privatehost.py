@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ _AT_MOST = 16
 _BUILD_LIMIT_S = 900
 _COMMAND_LIMIT_S = 240
 _HARNESS = "TESTBED_HARNESS"
+_TESTBED = (sys.executable, "-m", "testbed.cli.main")
 
 
 @dataclass
@@ -82,21 +83,26 @@ class PrivateHost:
 
     _inside: Enclosure
 
-    def run(self, *argv: str, check: bool = True) -> Finished:
-        """Run a command on it."""
-        return self._inside.run(argv, timeout_s=_COMMAND_LIMIT_S, check=check)
+    @property
+    def cache(self) -> Path:
+        """Where built images are kept; the host outside has them there too."""
+        return cache_root()
 
-    def testbed(self, *arguments: str) -> Finished:
-        """Run `testbed` on it to its end."""
-        return self.run(*_testbed(arguments), check=False)
+    def run(self, *argv: str, env: Mapping[str, str] | None = None, check: bool = True) -> Finished:
+        """Run a command on it, with `env` added to the environment."""
+        return self._inside.run(argv, env=env, timeout_s=_COMMAND_LIMIT_S, check=check)
 
-    def begin(self, *arguments: str) -> Command:
-        """Start `testbed` on it, an `up` or `down`."""
-        return self.begin_command(*_testbed(arguments), "--progress", "json")
+    def testbed(self, *arguments: str, env: Mapping[str, str] | None = None) -> Finished:
+        """Run `testbed` on it to its end, however it ends."""
+        return self.run(*_TESTBED, *arguments, env=env, check=False)
 
-    def begin_command(self, *argv: str) -> Command:
+    def begin(self, *arguments: str, env: Mapping[str, str] | None = None) -> Command:
+        """Start `testbed` on it, to be killed later; `--progress json` tells `events()`."""
+        return self.begin_command(*_TESTBED, *arguments, env=env)
+
+    def begin_command(self, *argv: str, env: Mapping[str, str] | None = None) -> Command:
         """Start any command on it, to be killed later."""
-        talking = self._inside.start(argv, env={_HARNESS: "1"})
+        talking = self._inside.start(argv, env={_HARNESS: "1", **(env or {})})
         return Command(talking, self._inside.inside(talking))
 
     def inventory(self) -> Inventory:
@@ -192,7 +198,3 @@ def _load(folder: Path, tags: Sequence[str]) -> None:
         inside.run(["docker", "load", "--quiet", "-i", str(archive)], timeout_s=_BUILD_LIMIT_S)
         host.stop_foreign_dockerd()
     archive.unlink()
-
-
-def _testbed(arguments: Sequence[str]) -> tuple[str, ...]:
-    return (sys.executable, "-m", "testbed.cli.main", *arguments)
