@@ -1,12 +1,10 @@
 """A part of a running deployment is lost: `status` says so, `up` repairs it and leaves the rest.
 
-One fault, drawn by --seed, in every run; all of them with TESTBED_KILLS=all.
+One fault, drawn by --seed, in every run; all of them with --long.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from dataclasses import dataclass
 
 import pytest
@@ -56,13 +54,6 @@ FAULTS = (
     Fault("dockerd and IPAM killed", "pkill -KILL -x dockerd; kill -KILL $IPAM || :", "dockerd"),
     Fault("dockerd and containerd killed", "pkill -KILL -x 'dockerd|containerd'", "dockerd"),
 )
-SAMPLE = 1
-
-
-def chosen(seed: int) -> tuple[Fault, ...]:
-    if os.environ.get("TESTBED_KILLS") == "all":
-        return FAULTS
-    return tuple(random.Random(seed).sample(FAULTS, SAMPLE))  # noqa: S311 - no secret
 
 
 def cause(host: PrivateHost, fault: Fault) -> None:
@@ -78,23 +69,24 @@ def assert_kept(host: PrivateHost, said: str) -> None:
     host.run("grep", "-q", said, f"/run/state/{deployment['id']}/console.log.previous")
 
 
+@pytest.mark.drawn(1)
+@pytest.mark.parametrize("fault", FAULTS, ids=[fault.name for fault in FAULTS])
 @pytest.mark.timeout(600)
-def test_lost_part_is_told_and_repaired(seed: int) -> None:
+def test_lost_part_is_told_and_repaired(fault: Fault) -> None:
     with private_host() as host:
         before = host.inventory()
         bring_up(host)
-        for fault in chosen(seed):
-            qemu, found = host.pids("/qemu"), deployments(host)[0]["id"]
-            cause(host, fault)
-            status = host.testbed("status")
-            assert status.returncode == 1, f"{fault.name}: {status.stdout}"
-            assert fault.told in status.stdout, f"{fault.name}: {status.stdout}"
-            bring_up(host)
-            assert deployments(host)[0]["id"] == found, f"{fault.name}: not repaired in place"
-            if fault.keeps_vm:
-                assert host.pids("/qemu") == qemu, f"{fault.name}: the VM was not concerned"
-            assert_well(host)
-            if fault.told == PANIC:
-                assert_kept(host, PANIC)
+        qemu, found = host.pids("/qemu"), deployments(host)[0]["id"]
+        cause(host, fault)
+        status = host.testbed("status")
+        assert status.returncode == 1, status.stdout
+        assert fault.told in status.stdout
+        bring_up(host)
+        assert deployments(host)[0]["id"] == found, "not repaired in place"
+        if fault.keeps_vm:
+            assert host.pids("/qemu") == qemu, "the VM was not concerned"
+        assert_well(host)
+        if fault.told == PANIC:
+            assert_kept(host, PANIC)
         take_down(host)
         assert_as_before(host, before)

@@ -1,14 +1,12 @@
 """The machine runs short: of disk, of memory, of a Docker that answers. It is told, and then mended.
 
 One line says what there is too little of; with room again, the next `up` makes everything whole.
-One of the host's, drawn by --seed, in every run; all with TESTBED_KILLS=all.
+One of the host's, drawn by --seed, in every run; all with --long.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +30,6 @@ STATE = "/run/state"
 CAPTURED = "/run/tmp/frames.pcap"
 PROXY = "/run/proxy.sock"
 FULL = "No space left on device"
-SAMPLE = 1
 
 
 @contextmanager
@@ -121,22 +118,16 @@ SHORTAGES: tuple[Callable[[PrivateHost], None], ...] = (
 )
 
 
-def chosen(seed: int) -> list[Callable[[PrivateHost], None]]:
-    if os.environ.get("TESTBED_KILLS") == "all":
-        return list(SHORTAGES)
-    return random.Random(seed).sample(SHORTAGES, SAMPLE)  # noqa: S311 - no secret
-
-
-@pytest.mark.timeout(900)
-def test_shortage_is_told_and_mended(seed: int) -> None:
-    for shortage in chosen(seed):
-        print(shortage.__name__, flush=True)  # noqa: T201 - shown on failure
-        with private_host() as host:
-            before = host.inventory()
-            shortage(host)
-            bring_up(host)
-            take_down(host)
-            assert_as_before(host, before)
+@pytest.mark.drawn(1)
+@pytest.mark.parametrize("shortage", SHORTAGES)
+@pytest.mark.timeout(600)
+def test_shortage_is_told_and_mended(shortage: Callable[[PrivateHost], None]) -> None:
+    with private_host() as host:
+        before = host.inventory()
+        shortage(host)
+        bring_up(host)
+        take_down(host)
+        assert_as_before(host, before)
 
 
 @contextmanager

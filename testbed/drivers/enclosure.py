@@ -95,7 +95,9 @@ class Enclosure:
         return wait_for(entered, Deadline.after(10), what="the command's start")
 
     def _entering(self, argv: Sequence[str]) -> list[str]:
-        return ["nsenter", f"--target={self._pid}", *_NAMESPACES, "--", *argv]
+        # Who runs in the background of a script ignores SIGINT, and so would all that it starts.
+        usual = ("env", "--default-signal=INT")
+        return ["nsenter", f"--target={self._pid}", *_NAMESPACES, "--", *usual, *argv]
 
     @staticmethod
     def _variables() -> dict[str, str]:

@@ -20,7 +20,7 @@ from testbed.lifecycle import ledger
 from testbed.lifecycle.bundle import read_bundle
 from testbed.lifecycle.lease import mark_changed
 from testbed.lifecycle.session import controller_of
-from testbed.pytest_plugin import failure
+from testbed.pytest_plugin import failure, selection
 from testbed.pytest_plugin.fixtures import (
     LEASED,
     RUN,
@@ -70,7 +70,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--long",
         action="store_true",
-        help="also run scenarios that take long, which run otherwise only when named by FILE::TEST",
+        help="also run scenarios that take long, and all cases of those of which some are drawn; "
+        "without it only when a test is named by FILE::TEST",
     )
     group.addoption(
         "--no-judgement",
@@ -160,14 +161,15 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave long scenarios out unless asked for; shuffle, if asked: by the seed, all workers alike."""
-    named = config.getoption("--long") or any("::" in argument for argument in config.args)
-    left_out = [] if named else [item for item in items if item.get_closest_marker("long")]
+    """Leave out what takes long, unless asked for; shuffle, if asked: by the seed, all workers alike."""
+    seed = config.stash[RUN].shared.seed
+    left_out = [] if selection.asks_for_all(config) else selection.left_out(items, seed)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
+        kept = set(items).difference(left_out)
+        items[:] = [item for item in items if item in kept]
     if config.getoption("--shuffle"):
-        random.Random(config.stash[RUN].shared.seed).shuffle(items)  # noqa: S311 - no secret
+        random.Random(seed).shuffle(items)  # noqa: S311 - no secret
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

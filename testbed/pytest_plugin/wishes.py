@@ -29,6 +29,7 @@ MARKERS = (
         "Without it both fail the scenario"
     ),
     "long: takes long: runs with --long, or when it is named by FILE::TEST",
+    "drawn(n): n of its cases run, drawn by --seed; all with --long, or when it is named by FILE::TEST",
     (
         "configuration: judges what is set up, not what packets and sockets do: `make mutants` "
         "leaves it out"

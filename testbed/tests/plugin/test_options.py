@@ -99,3 +99,29 @@ def test_wrong_marker_is_told_without_our_insides(
     result.stdout.fnmatch_lines([told])
     result.stdout.no_fnmatch_line("*load.py*")
     result.stdout.no_fnmatch_line("*fixtures.py*")
+
+
+def test_cases_are_drawn_by_the_seed_unless_asked_for(plain: pytest.Pytester) -> None:
+    drawing = plain.makepyfile(
+        test_drawn="""
+        import pytest
+
+        @pytest.mark.drawn(2)
+        @pytest.mark.parametrize("case", range(9))
+        def test_drawn(case): pass
+
+        @pytest.mark.long
+        def test_long(): pass
+        """
+    )
+
+    def ran(*arguments: str) -> list[str]:
+        output = plain.runpytest_subprocess(*NO_XDIST, "-v", *arguments).stdout.str()
+        return re.findall(r"::(test_(?:drawn|long)\S*) PASSED", output)
+
+    first = ran("--seed", "3")
+    assert len(first) == 2
+    assert ran("--seed", "3") == first
+    assert any(ran("--seed", str(seed)) != first for seed in (4, 5, 6))
+    assert len(ran("--seed", "3", "--long")) == 10
+    assert ran(f"{drawing}::test_drawn[7]") == ["test_drawn[7]"]
