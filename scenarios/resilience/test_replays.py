@@ -68,5 +68,6 @@ def test_replay_killed_at_any_moment(seed: int) -> None:
                 assert again.wait() == 0, again.said
             take_down(host)
             assert_as_before(host, before)
-            if ALL and not killed:
+            # Python drops a SIGINT that comes while it cleans up after an import.
+            if ALL and signal is SIGKILL and not killed:
                 return

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -40,7 +40,8 @@ _ARTEFACTS = ROOT / "artifacts" / "mutants"
 _INTRODUCTION = """# Mutants
 
 Deliberate defects in the FIB extensions, their configuration and the daemon, and the scenario that
-noticed each: on the wire (frames were captured), by what a socket did, or in the conformance suite.
+noticed each: on the wire (frames were captured), by what a socket did, or in the conformance suite. The
+last ones are defects of the testbed itself, noticed on a private host.
 Made by `make mutants`, which first shows that the code as it is passes; with ONLY it makes the rows of
 those mutants anew. [scenarios.md](scenarios.md#mutants-do-the-scenarios-notice) says how it works.
 
@@ -60,8 +61,13 @@ class Factory:
         clean = self._extension("clean", Mutant("clean", "", ()))
         objects = clean.build(Events())
         for mutant in mutants:
-            self.built[mutant.name] = self.pool.submit(self._make, mutant, objects)
+            if not mutant.is_of_testbed:
+                self.built[mutant.name] = self.pool.submit(self._make, mutant, objects)
         return clean.files(objects)
+
+    def copy(self, mutant: Mutant) -> Path:
+        """Return a copy of the repository with a mutant of the testbed itself."""
+        return copy_tree(ROOT, self.folder / mutant.name, mutant.patches)
 
     def _make(self, mutant: Mutant, clean_objects: Path) -> Files:
         extension = self._extension(mutant.name, mutant)
@@ -106,7 +112,7 @@ def _try_all(
     for mutant in mutants:
         waiting.put(mutant)
     results = _Results(len(mutants))
-    topologies = [*_TOPOLOGIES]
+    topologies = [*_TOPOLOGIES] if any(not mutant.is_of_testbed for mutant in mutants) else []
     if any(mutant.needs_conformance for mutant in mutants):
         topologies.append(_OF_CONFORMANCE)
     with tempfile.TemporaryDirectory(prefix="testbed-mutants-") as folder:
@@ -117,9 +123,10 @@ def _try_all(
                 _Lane(lane, root, topologies, clean, factory, artefacts, waiting, results)
                 for lane in range(1, lanes + 1)
             ]
-            hints = sorted({test for mutant in mutants for test in mutant.hint}) if is_part else []
             with ThreadPoolExecutor(lanes, thread_name_prefix="lane") as pool:
-                for job in [pool.submit(lane.work, hints, events) for lane in jobs]:
+                for job in [
+                    pool.submit(lane.work, mutants, events, is_part=is_part) for lane in jobs
+                ]:
                     job.result()
         finally:
             factory.pool.shutdown(cancel_futures=True)
@@ -158,7 +165,7 @@ class _Lane:
     waiting: queue.SimpleQueue[Mutant]
     results: _Results
 
-    def work(self, hints: Sequence[str], events: Events) -> None:
+    def work(self, mutants: Sequence[Mutant], events: Events, *, is_part: bool) -> None:
         """Show that the code as it is passes, then try mutants while there are any.
 
         Raises:
@@ -168,8 +175,8 @@ class _Lane:
         lab = Lab(store, self.clean)
         lab.open([ROOT / "topologies" / f"{name}.yaml" for name in self.topologies], events)
         scenarios = Scenarios(store.root, self.artefacts / str(self.number), default_workers())
-        if self.number == 1 or hints:
-            self._show_unmutated(scenarios, hints)
+        if self.number == 1 or is_part:
+            self._show_unmutated(scenarios, mutants, is_part=is_part)
         while not self.waiting.empty():
             try:
                 mutant = self.waiting.get_nowait()
@@ -177,17 +184,29 @@ class _Lane:
                 break
             self.results.add(self._try(lab, scenarios, mutant))
 
-    def _show_unmutated(self, scenarios: Scenarios, hints: Sequence[str]) -> None:
-        trial = (
-            scenarios.run_hinted("unmutated", hints) if hints else scenarios.run_rest("unmutated")
-        )
-        if trial.seen or trial.trouble or not trial.tests:
-            what = f"{trial.seen.test}: {trial.seen.said}" if trial.seen else trial.trouble
-            raise TestbedError(f"without any mutant a scenario fails: {what or 'none was run'}")
-        _say(f"unmutated: {trial.tests} scenarios passed in {trial.elapsed_s:.0f} s")
+    def _show_unmutated(
+        self, scenarios: Scenarios, mutants: Sequence[Mutant], *, is_part: bool
+    ) -> None:
+        of_sut = _hints(mutant for mutant in mutants if not mutant.is_of_testbed)
+        on_hosts = _hints(mutant for mutant in mutants if mutant.is_of_testbed)
+        trials = []
+        if of_sut and is_part:
+            trials.append(scenarios.run_hinted("unmutated", of_sut))
+        elif of_sut:
+            trials.append(scenarios.run_rest("unmutated"))
+        if on_hosts:
+            trials.append(scenarios.run_copy("unmutated", on_hosts, ROOT))
+        for trial in trials:
+            if trial.seen or trial.trouble or not trial.tests:
+                what = f"{trial.seen.test}: {trial.seen.said}" if trial.seen else trial.trouble
+                raise TestbedError(f"without any mutant a scenario fails: {what or 'none was run'}")
+            _say(f"unmutated: {trial.tests} scenarios passed in {trial.elapsed_s:.0f} s")
 
     def _try(self, lab: Lab, scenarios: Scenarios, mutant: Mutant) -> Result:
         start_s = time.monotonic()
+        if mutant.is_of_testbed:
+            trial = scenarios.run_copy(mutant.name, mutant.hint, self.factory.copy(mutant))
+            return Result(mutant, trial.elapsed_s, trial.seen, trial.trouble)
         try:
             lab.install(self.factory.built[mutant.name].result(), mutant.defects)
         except TestbedError as error:
@@ -199,6 +218,10 @@ class _Lane:
             if not trial.seen and not trial.trouble:
                 trial = scenarios.run_rest(mutant.name, mutant.hint)
         return Result(mutant, time.monotonic() - start_s, trial.seen, trial.trouble)
+
+
+def _hints(mutants: Iterable[Mutant]) -> list[str]:
+    return sorted({test for mutant in mutants for test in mutant.hint})
 
 
 def _show(event: Event) -> None:

@@ -7,8 +7,9 @@ from testbed.mutants.data_path import DATA_PATH
 from testbed.mutants.frames import FRAMES
 from testbed.mutants.halves import HALVES
 from testbed.mutants.jails import JAILS
+from testbed.mutants.operation import OPERATION
 from testbed.mutants.ports import PORTS
 from testbed.mutants.sockets import SOCKETS
 
-MUTANTS = (*DATA_PATH, *FRAMES, *SOCKETS, *PORTS, *JAILS, *HALVES, *DAEMON)
+MUTANTS = (*DATA_PATH, *FRAMES, *SOCKETS, *PORTS, *JAILS, *HALVES, *DAEMON, *OPERATION)
 """In the order of docs/mutants.md."""

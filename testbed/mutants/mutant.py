@@ -1,4 +1,8 @@
-"""What a mutant is: a defect as a small exact change of the sources, or a flag of the daemon."""
+"""What a mutant is: a defect as a small exact change of the sources, or a flag of the daemon.
+
+Most are of the extensions and the daemon, and are put into a running SUT. Those of the testbed itself
+(`is_of_testbed`) are a copy of the repository, from which scenarios on private hosts run.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,14 @@ from pathlib import Path
 from testbed.errors import TestbedError
 
 CONFORMANCE = "conformance/"
+RESILIENCE = "resilience/"
+_WORKING = ("__pycache__", ".git", ".venv", ".*_cache", ".hypothesis", "artifacts")
+"""What a checkout has beside its files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """One exact replacement in `file`, a path below testbed/fib."""
+    """One exact replacement in `file`: a path below testbed/fib, or of a mutant of the testbed itself."""
 
     file: str
     old: str
@@ -40,19 +47,23 @@ class Mutant:
         return any(patch.file.startswith("bpf/") for patch in self.patches)
 
     @property
+    def is_of_testbed(self) -> bool:
+        """Whether it is a defect of the testbed itself; its patches are of files of the repository."""
+        return any(node.startswith(RESILIENCE) for node in self.hint)
+
+    @property
     def needs_conformance(self) -> bool:
         """Whether a module of the conformance suite is to notice: it has a topology of its own."""
         return any(node.startswith(CONFORMANCE) for node in self.hint)
 
 
 def copy_tree(source: Path, target: Path, patches: Sequence[Patch]) -> Path:
-    """Copy the extensions to `target` and apply `patches` there; return `target`.
+    """Copy the extensions, or the repository, to `target` and apply `patches` there; return `target`.
 
     Raises:
         TestbedError: when a patch does not apply exactly once.
     """
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(source, target, ignore=ignored)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_WORKING))
     for patch in patches:
         path = target / patch.file
         path.write_text(patched(path.read_text(), patch))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from testbed.mutants.mutant import CONFORMANCE, Mutant
+from testbed.mutants.mutant import CONFORMANCE, RESILIENCE, Mutant
 from testbed.mutants.trial import Seen
 
 _HEADINGS = ("mutant", "what is wrong", "caught by", "seen", "s")
@@ -43,6 +43,8 @@ class Result:
             return ""
         if self.seen.test.startswith(CONFORMANCE):
             return "conformance"
+        if self.seen.test.startswith(RESILIENCE):
+            return "host"
         return "wire" if self.seen.on_the_wire else "socket"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.drivers import process
+from testbed.drivers.process import Finished
 from testbed.report.record import TestRecord, read
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +21,7 @@ _LEFT_OUT = ("scenarios/isolation/test_negative_controls.py",)
 _LONGEST_S = 1800
 _LONGEST_TEST_S = 300
 _PASSED = 0
+_FAILED = re.compile(r"^FAILED scenarios/(.+?) - (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,30 @@ class Scenarios:
         left_out = [f"--deselect=scenarios/{test}" for test in hint]
         return self._run(name, ["--long", *SUITES, *left_out], workers=self.workers)
 
+    def run_copy(self, name: str, hint: Sequence[str], tree: Path) -> Trial:
+        """Run scenarios on private hosts, of a copy of the repository: with the testbed that is in there.
+
+        They are about no deployment of ours, so that the plugin keeps no records: pytest says what failed.
+        """
+        start_s = time.monotonic()
+        tests = [f"scenarios/{test}" for test in hint]
+        folder = self.artefacts / f"{name}-hinted"
+        # fmt: off
+        argv = [
+            sys.executable, "-m", "pytest", "-x", "-q", "-rf", "-p", "no:cacheprovider", "-n", "0",
+            "--artifacts", str(folder), *tests,
+        ]
+        # fmt: on
+        env = {"TESTBED_STATE": str(self.state), "PYTHONPATH": str(tree)}
+        finished = process.run(argv, timeout_s=_LONGEST_S, env=env, cwd=tree, check=False)
+        elapsed_s = time.monotonic() - start_s
+        if finished.returncode == _PASSED:
+            return Trial(len(tests), elapsed_s)
+        failed = _FAILED.search(finished.stdout)
+        if failed is None:
+            return Trial(0, elapsed_s, trouble=_trouble(finished))
+        return Trial(len(tests), elapsed_s, Seen(failed[1], failed[2], on_the_wire=False))
+
     def _run(self, name: str, arguments: Sequence[str], *, workers: int) -> Trial:
         start_s = time.monotonic()
         folder = self.artefacts / name
@@ -75,9 +102,13 @@ class Scenarios:
         seen = next(filter(None, map(_seen, records)), None)
         trouble = ""
         if seen is None and finished.returncode != _PASSED:
-            tail = (finished.stdout + finished.stderr).strip().splitlines()[-15:]
-            trouble = "\n".join([f"pytest exited {finished.returncode}", *tail])
+            trouble = _trouble(finished)
         return Trial(len(records), elapsed_s, seen, trouble)
+
+
+def _trouble(finished: Finished) -> str:
+    tail = (finished.stdout + finished.stderr).strip().splitlines()[-15:]
+    return "\n".join([f"pytest exited {finished.returncode}", *tail])
 
 
 def _seen(record: TestRecord) -> Seen | None:

@@ -18,10 +18,11 @@ DEFECTS = (SOURCE / "services" / "tenantd.py").read_text()
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_patches_apply_and_change_the_code(mutant: Mutant, tmp_path: Path) -> None:
     assert bool(mutant.patches) != bool(mutant.defects)
-    tree = copy_tree(SOURCE, tmp_path / "fib", mutant.patches)
+    source = ROOT if mutant.is_of_testbed else SOURCE
+    tree = copy_tree(source, tmp_path / "copy", mutant.patches)
     for file in {patch.file for patch in mutant.patches}:
         text = (tree / file).read_text()
-        assert text != (SOURCE / file).read_text()
+        assert text != (source / file).read_text()
         if file.endswith(".py"):
             compile(text, file, "exec")
 
