@@ -31,7 +31,7 @@ KILLS = os.environ.get("TESTBED_KILLS", "4")
 FIRST = int(os.environ.get("TESTBED_KILLS_FROM", "0"))
 # More than any command tells; a kill beyond its last event does not come.
 MOST_EVENTS = 40
-USUAL_EVENTS = {"up": 24, "up again": 20, "down": 16}
+USUAL_EVENTS = {"up": 24, "up again": 20, "down": 14}
 USUAL_S = {"up": 8.0, "up again": 6.0, "down": 3.0}
 INTERRUPTED = 130
 

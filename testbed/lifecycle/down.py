@@ -44,7 +44,7 @@ def remove_deployment(store: Store, record: Record, events: Events) -> None:
                     ("stop processes", lambda: _stop_processes(deployment)),
                     (
                         "remove containers and networks",
-                        lambda: _clear_docker(store, record, tenants, events),
+                        lambda: _clear_docker(store, record, events),
                     ),
                     ("stop IPAM driver", lambda: _stop_ipam(deployment)),
                     ("remove routers", lambda: _remove_routers(deployment, tenants)),
@@ -120,13 +120,8 @@ def _stop_all(pids: set[int]) -> None:
         list(pool.map(process.stop, pids))
 
 
-def _clear_docker(
-    store: Store, record: Record, tenants: dict[str, int] | None, events: Events
-) -> None:
-    """Remove containers and networks; starts the daemon and the IPAM driver if it must.
-
-    Routers that no container needs go first: the kernel takes their links along meanwhile.
-    """
+def _clear_docker(store: Store, record: Record, events: Events) -> None:
+    """Remove containers and networks; starts the daemon and the IPAM driver if it must."""
     deployment, root = record.id, store.root
     client = dockerd.connect()
     if client is None:
@@ -134,9 +129,6 @@ def _clear_docker(
             return
         ensure_drivers(store, record)
         client = dockerd.ensure(events, root / "dockerd.log")
-    needed = links.namespaces_of(deployment, containers.tenants_with_any(client, deployment))
-    with events.step("remove routers without containers"):
-        namespace.delete_all(set(links.namespaces_of(deployment, tenants)).difference(needed))
     _remove_all(client, deployment, root)
 
 

@@ -21,6 +21,7 @@ _LEFT_OUT = ("scenarios/isolation/test_negative_controls.py",)
 _LONGEST_S = 1800
 _LONGEST_TEST_S = 300
 _PASSED = 0
+_WHOLE_LINES = "1000"  # pytest cuts off what it says of a failure at the terminal's width
 _FAILED = re.compile(r"^FAILED scenarios/(.+?) - (.*)$", re.MULTILINE)
 
 
@@ -74,7 +75,7 @@ class Scenarios:
             "--artifacts", str(folder), *tests,
         ]
         # fmt: on
-        env = {"TESTBED_STATE": str(self.state), "PYTHONPATH": str(tree)}
+        env = {"TESTBED_STATE": str(self.state), "PYTHONPATH": str(tree), "COLUMNS": _WHOLE_LINES}
         finished = process.run(argv, timeout_s=_LONGEST_S, env=env, cwd=tree, check=False)
         elapsed_s = time.monotonic() - start_s
         if finished.returncode == _PASSED:
