@@ -73,12 +73,6 @@ OPERATION = (
         (Patch(_LINKS, "return {router.lan.name, router.uplink.name} <= present", "return True"),),
     ),
     Mutant(
-        "tap-forgotten",
-        "a tenant link does not tell which tap it was made for",
-        (f"{_LOST}[tap deleted]",),
-        (Patch(_LINKS, "repr((tenant.router, tap, number))", "repr((tenant.router, tap))"),),
-    ),
-    Mutant(
         "container-of-another-link",
         "a container does not tell which tenant link it was made on",
         (f"{_LOST}[tenant link deleted]",),
