@@ -64,10 +64,22 @@ def copy_tree(source: Path, target: Path, patches: Sequence[Patch]) -> Path:
         TestbedError: when a patch does not apply exactly once.
     """
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(*_WORKING))
-    for patch in patches:
-        path = target / patch.file
-        path.write_text(patched(path.read_text(), patch))
+    for file, text in changed_files(source, patches).items():
+        (target / file).write_text(text)
     return target
+
+
+def changed_files(source: Path, patches: Sequence[Patch]) -> dict[str, str]:
+    """Return what `patches` make of the files below `source` that they are of, by path.
+
+    Raises:
+        TestbedError: when a patch does not apply exactly once.
+    """
+    texts: dict[str, str] = {}
+    for patch in patches:
+        former = texts.get(patch.file) or (source / patch.file).read_text()
+        texts[patch.file] = patched(former, patch)
+    return texts
 
 
 def patched(text: str, patch: Patch) -> str:

@@ -6,9 +6,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from testbed.drivers import process
 from testbed.drivers.process import Finished
@@ -21,6 +22,7 @@ _LEFT_OUT = ("scenarios/isolation/test_negative_controls.py",)
 _LONGEST_S = 1800
 _LONGEST_TEST_S = 300
 _PASSED = 0
+_NONE: Mapping[str, str] = MappingProxyType({})
 _WHOLE_LINES = "1000"  # pytest cuts off what it says of a failure at the terminal's width
 _FAILED = re.compile(r"^FAILED scenarios/(.+?) - (.*)$", re.MULTILINE)
 
@@ -66,18 +68,9 @@ class Scenarios:
 
         They are about no deployment of ours, so that the plugin keeps no records: pytest says what failed.
         """
-        start_s = time.monotonic()
         tests = [f"scenarios/{test}" for test in hint]
-        folder = self.artefacts / f"{name}-hinted"
-        # fmt: off
-        argv = [
-            sys.executable, "-m", "pytest", "-x", "-q", "-rf", "-p", "no:cacheprovider", "-n", "0",
-            "--artifacts", str(folder), *tests,
-        ]
-        # fmt: on
-        env = {"TESTBED_STATE": str(self.state), "PYTHONPATH": str(tree), "COLUMNS": _WHOLE_LINES}
-        finished = process.run(argv, timeout_s=_LONGEST_S, env=env, cwd=tree, check=False)
-        elapsed_s = time.monotonic() - start_s
+        env = {"PYTHONPATH": str(tree), "COLUMNS": _WHOLE_LINES}
+        finished, elapsed_s = self._pytest(f"{name}-hinted", ["-rf", "-n", "0", *tests], tree, env)
         if finished.returncode == _PASSED:
             return Trial(len(tests), elapsed_s)
         failed = _FAILED.search(finished.stdout)
@@ -86,25 +79,35 @@ class Scenarios:
         return Trial(len(tests), elapsed_s, Seen(failed[1], failed[2], on_the_wire=False))
 
     def _run(self, name: str, arguments: Sequence[str], *, workers: int) -> Trial:
-        start_s = time.monotonic()
-        folder = self.artefacts / name
         # fmt: off
-        argv = [
-            sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
-            "-m", "not configuration", "-n", str(workers), "--artifacts", str(folder), "--no-artifacts", "--as-is", "--no-judgement",
-            "-o", f"timeout={_LONGEST_TEST_S}",
-            *(f"--ignore={path}" for path in _LEFT_OUT), *arguments,
+        options = [
+            "-m", "not configuration", "-n", str(workers), "--no-artifacts", "--as-is", "--no-judgement",
+            "-o", f"timeout={_LONGEST_TEST_S}", *(f"--ignore={path}" for path in _LEFT_OUT),
         ]
         # fmt: on
-        env = {"TESTBED_STATE": str(self.state)}
-        finished = process.run(argv, timeout_s=_LONGEST_S, env=env, cwd=ROOT, check=False)
-        elapsed_s = time.monotonic() - start_s
-        records = list(read(sorted(folder.glob("*/records/*.jsonl"))))
+        finished, elapsed_s = self._pytest(name, [*options, *arguments])
+        records = list(read(sorted((self.artefacts / name).glob("*/records/*.jsonl"))))
         seen = next(filter(None, map(_seen, records)), None)
         trouble = ""
         if seen is None and finished.returncode != _PASSED:
             trouble = _trouble(finished)
         return Trial(len(records), elapsed_s, seen, trouble)
+
+    def _pytest(
+        self, name: str, arguments: Sequence[str], tree: Path = ROOT, env: Mapping[str, str] = _NONE
+    ) -> tuple[Finished, float]:
+        """Run pytest in `tree`, artefacts below `name`; return how it ended and how long it took, in s."""
+        start_s = time.monotonic()
+        folder = str(self.artefacts / name)
+        usual = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--artifacts", folder)
+        finished = process.run(
+            [sys.executable, *usual, *arguments],
+            timeout_s=_LONGEST_S,
+            env={"TESTBED_STATE": str(self.state), **env},
+            cwd=tree,
+            check=False,
+        )
+        return finished, time.monotonic() - start_s
 
 
 def _trouble(finished: Finished) -> str:

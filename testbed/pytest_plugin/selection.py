@@ -19,16 +19,12 @@ def left_out(items: Sequence[pytest.Item], seed: int) -> list[pytest.Item]:
 
     All workers of a run must collect the same tests, so they draw alike.
     """
-    cases: defaultdict[str, list[pytest.Item]] = defaultdict(list)
+    cases: defaultdict[tuple[str, int], list[pytest.Item]] = defaultdict(list)
+    left = {item for item in items if item.get_closest_marker("long")}
     for item in items:
-        if item.get_closest_marker("drawn"):
-            cases[item.nodeid.partition("[")[0]].append(item)
-    drawn = {item for name, found in cases.items() for item in _draw(found, f"{seed} {name}")}
-    undrawn = {item for found in cases.values() for item in found} - drawn
-    return [item for item in items if item in undrawn or item.get_closest_marker("long")]
-
-
-def _draw(cases: Sequence[pytest.Item], seed: str) -> list[pytest.Item]:
-    marker = cases[0].get_closest_marker("drawn")
-    count = int(marker.args[0]) if marker else len(cases)
-    return random.Random(seed).sample(cases, min(count, len(cases)))  # noqa: S311 - no secret
+        if marker := item.get_closest_marker("drawn"):
+            cases[item.nodeid.partition("[")[0], marker.args[0]].append(item)
+    for (name, count), found in cases.items():
+        draw = random.Random(f"{seed} {name}")  # noqa: S311 - no secret
+        left |= set(draw.sample(found, max(0, len(found) - count)))
+    return [item for item in items if item in left]

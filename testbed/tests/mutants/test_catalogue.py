@@ -7,7 +7,7 @@ import pytest
 
 from testbed.errors import TestbedError
 from testbed.mutants.catalogue import MUTANTS
-from testbed.mutants.mutant import Mutant, Patch, copy_tree, patched
+from testbed.mutants.mutant import Mutant, Patch, changed_files, copy_tree, patched
 from testbed.mutants.table import Result, as_text
 from testbed.mutants.trial import ROOT, Seen
 
@@ -16,15 +16,24 @@ DEFECTS = (SOURCE / "services" / "tenantd.py").read_text()
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_patches_apply_and_change_the_code(mutant: Mutant, tmp_path: Path) -> None:
+def test_patches_apply_and_change_the_code(mutant: Mutant) -> None:
     assert bool(mutant.patches) != bool(mutant.defects)
     source = ROOT if mutant.is_of_testbed else SOURCE
-    tree = copy_tree(source, tmp_path / "copy", mutant.patches)
-    for file in {patch.file for patch in mutant.patches}:
-        text = (tree / file).read_text()
+    changed = changed_files(source, mutant.patches)
+    assert changed.keys() == {patch.file for patch in mutant.patches}
+    for file, text in changed.items():
         assert text != (source / file).read_text()
         if file.endswith(".py"):
             compile(text, file, "exec")
+
+
+def test_copy_differs_in_what_is_patched_alone(tmp_path: Path) -> None:
+    mutant = next(mutant for mutant in MUTANTS if mutant.is_compiled)
+    tree = copy_tree(SOURCE, tmp_path / "fib", mutant.patches)
+    files = {path.relative_to(tree) for path in tree.rglob("*") if path.is_file()}
+    differing = {str(f) for f in files if (tree / f).read_bytes() != (SOURCE / f).read_bytes()}
+    assert len(files) > len(differing)
+    assert differing == {patch.file for patch in mutant.patches}
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
