@@ -7,10 +7,11 @@ from testbed.events import Events
 from testbed.lifecycle.store import Record, Store, cache_root, several, state_root
 
 
-def take_down(events: Events, *, name: str, everything: bool) -> None:
+def take_down(events: Events, *, name: str, everything: bool, leave_sut: bool = False) -> None:
     """Remove one deployment or all of them, and a Docker daemon of ours that nobody needs.
 
-    One that is not there is fine: so a second `down` ends like the first.
+    One that is not there is fine: so a second `down` ends like the first. `leave_sut` leaves machines of
+    the user's as they are.
     """
     records = Store(state_root())
     records.sweep()
@@ -31,7 +32,7 @@ def take_down(events: Events, *, name: str, everything: bool) -> None:
     errors: list[Exception] = []
     for record in chosen:
         try:
-            remove_deployment(records, record, events)
+            remove_deployment(records, record, events, leave_sut=leave_sut)
         except ExceptionGroup as group:
             errors.append(group)
     stop_shared(records, events)

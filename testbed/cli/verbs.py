@@ -101,11 +101,15 @@ def down(
     context: typer.Context,
     name: NameArgument = "",
     everything: Annotated[bool, typer.Option("--all", help="All deployments.")] = False,
+    leave_sut: Annotated[
+        bool, typer.Option("--leave-sut", help="Leave a machine of yours as it is.")
+    ] = False,
     progress: ProgressOption = Progress.AUTO,
 ) -> None:
     """Remove a deployment, in whatever state.
 
-    Only what carries its id is touched. One that is not there is fine.
+    Only what carries its id is touched. One that is not there is fine. FIBs and daemon are taken
+    off a machine of yours, too; if it cannot be reached any more, leave it as it is.
     """
     from testbed.cli.removing import take_down
     from testbed.cli.steps import shown_events
@@ -113,7 +117,7 @@ def down(
     if everything and is_given(context, "name"):
         raise typer.BadParameter(f"{name!r} and --all are named: name one of them")
     with shown_events(progress) as events:
-        take_down(events, name=name, everything=everything)
+        take_down(events, name=name, everything=everything, leave_sut=leave_sut)
 
 
 @_verb()

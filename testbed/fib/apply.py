@@ -20,7 +20,7 @@ from .netlink import Rtnetlink
 from .retired import Retired
 from .rules import TABLE_BASE, removal_order, stock_local_rule
 from .sockdiag import SockDiag, Socket
-from .sysctls import apply_sysctls
+from .sysctls import apply_sysctls, restore_sysctls
 
 RETIRED = store.RUN / "retired.json"
 _LAST_TABLE = TABLE_BASE + 65535
@@ -171,6 +171,7 @@ def remove_everything(interface: str) -> None:
             netlink.remove(removal_order(ours))
         _set_anchor(remove=True)
         programs.detach(interface)
+        restore_sysctls(interface)
         store.forget()
         RETIRED.unlink(missing_ok=True)
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Final
 
+from . import store
+
 _ROOT: Final = Path("/proc/sys/net")
+_FORMER: Final = store.RUN / "sysctls.json"
 
 _GLOBAL: Final = {
     # An accepted socket, and the SYN-ACK before it, take the mark of the packet.
@@ -68,10 +72,40 @@ def wanted_sysctls(interface: str) -> dict[Path, str]:
 
 
 def apply_sysctls(interface: str) -> list[str]:
-    """Set what differs; return the names that did."""
-    changed = []
-    for path, value in wanted_sysctls(interface).items():
-        if path.read_text("ascii").strip() != value:
+    """Set what differs; return the names that did. What was there before them is noted first."""
+    wanted = wanted_sysctls(interface)
+    former = {path: value for path in wanted if (value := _read(path)) != wanted[path]}
+    names = {path: str(path.relative_to(_ROOT)) for path in former}
+    if former:
+        _note({names[path]: value for path, value in former.items()})
+    for path in former:
+        path.write_text(wanted[path], "ascii")
+    return list(names.values())
+
+
+def restore_sysctls(interface: str) -> None:
+    """Put back what `apply_sysctls` found, but for what somebody has set otherwise since."""
+    wanted = wanted_sysctls(interface)
+    for name, value in _noted().items():
+        path = _ROOT / name
+        if path.exists() and _read(path) == wanted.get(path):
             path.write_text(value, "ascii")
-            changed.append(str(path.relative_to(_ROOT)))
-    return changed
+    _FORMER.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> str:
+    return path.read_text("ascii").strip()
+
+
+def _noted() -> dict[str, str]:
+    if not _FORMER.exists():
+        return {}
+    noted: dict[str, str] = json.loads(_FORMER.read_text("ascii"))
+    return noted
+
+
+def _note(former: dict[str, str]) -> None:
+    """Add to what was found before; of a setting noted already the first value counts."""
+    temporary = _FORMER.with_suffix(".new")
+    temporary.write_text(json.dumps(former | _noted()), "ascii")
+    temporary.rename(_FORMER)

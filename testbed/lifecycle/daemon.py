@@ -26,28 +26,30 @@ from testbed.sut.protocol import Sut
 
 CONFIG = "/etc/tenantd/config.json"
 LOG = "/var/log/tenantd.log"
-_READY = "/run/tenantd/ready.json"
+ACCOUNT = "tenantd"
+_PID, _READY = "/run/tenantd.pid", "/run/tenantd/ready.json"
+PATHS = ("/etc/tenantd", "/run/tenantd", _PID, LOG)
+"""All that is there of it, but for its account."""
+
+STOP = f"start-stop-daemon --stop --oknodo --retry 5 --pidfile {_PID}"
 # It starts in 2 s and reads a thousand tenants in 2 s under TCG, on a host that has nothing else to do;
 # one that ends is seen at once.
 _START_LIMIT_S, _TENANT_LIMIT_S = 120.0, 0.02
 # One command, since each costs a round trip: the daemon starts, or reads its configuration again
 # when it runs. Defects ($1...) are for negative controls.
 _START = f"""set -eu
-pid=/run/tenantd.pid
-id -u tenantd >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin tenantd
-chown -R tenantd: /etc/tenantd
-if start-stop-daemon --status --pidfile $pid && [ $# = 0 ]; then
-    kill -HUP "$(cat $pid)"
+id -u {ACCOUNT} >/dev/null 2>&1 || useradd --system --no-create-home --shell /usr/sbin/nologin {ACCOUNT}
+chown -R {ACCOUNT}: /etc/tenantd
+if start-stop-daemon --status --pidfile {_PID} && [ $# = 0 ]; then
+    kill -HUP "$(cat {_PID})"
     exit
 fi
-start-stop-daemon --stop --oknodo --retry 5 --pidfile $pid
+{STOP}
 rm -f {_READY}
-start-stop-daemon --start --background --make-pidfile --pidfile $pid --output {LOG} \
+start-stop-daemon --start --background --make-pidfile --pidfile {_PID} --output {LOG} \
     --chdir /opt/fib --exec /usr/bin/python3 -- -m fib.services.tenantd --config {CONFIG} "$@"
 """
-_ASK = (
-    f"start-stop-daemon --status --pidfile /run/tenantd.pid || exit; cat {_READY} 2>/dev/null || :"
-)
+_ASK = f"start-stop-daemon --status --pidfile {_PID} || exit; cat {_READY} 2>/dev/null || :"
 
 
 def ensure(plan: Plan, sut: Sut) -> None:
@@ -82,7 +84,7 @@ def give_keys(
         channel = deployment.sut().channel
         channel.put({path: GuestFile(content, 0o600) for path, content in files.items()})
         folders = sorted({str(PurePosixPath(path).parent) for path in files})
-        channel.run(["chown", "-R", "tenantd:", *folders])
+        channel.run(["chown", "-R", f"{ACCOUNT}:", *folders])
 
 
 def start(sut: Sut, config_hash: str, *defects: str, tenants: int = 0) -> None:
@@ -109,9 +111,7 @@ def start(sut: Sut, config_hash: str, *defects: str, tenants: int = 0) -> None:
 
 def stop(sut: Sut) -> None:
     """Stop the daemon. Stopped already is fine."""
-    sut.channel.run(
-        ["sh", "-c", "start-stop-daemon --stop --oknodo --retry 5 --pidfile /run/tenantd.pid"]
-    )
+    sut.channel.run(["sh", "-c", STOP])
 
 
 def restart(plan: Plan, sut: Sut, *defects: str) -> None:

@@ -16,7 +16,8 @@ import docker
 from testbed.drivers import containers, dockerd, hostlock, ipam, links, namespace, process
 from testbed.errors import TestbedError
 from testbed.events import Events
-from testbed.lifecycle.deployment import recorded_topology
+from testbed.lifecycle import claim
+from testbed.lifecycle.deployment import open_deployment, recorded_topology
 from testbed.lifecycle.history import recorded
 from testbed.lifecycle.plugins import ensure_driver, ensure_drivers, ipam_owner
 from testbed.lifecycle.store import Record, RemovedError, Store
@@ -26,10 +27,13 @@ from testbed.plan.names import ipam_driver
 _PASSES = 3
 
 
-def remove_deployment(store: Store, record: Record, events: Events) -> None:
+def remove_deployment(
+    store: Store, record: Record, events: Events, *, leave_sut: bool = False
+) -> None:
     """Remove everything of `record`, whatever state it is in, and then the record itself.
 
-    One that another process has just removed is fine.
+    One that another process has just removed is fine. `leave_sut` leaves a machine of the user's as
+    it is.
 
     Raises:
         ExceptionGroup: with the error of each step that failed.
@@ -38,7 +42,8 @@ def remove_deployment(store: Store, record: Record, events: Events) -> None:
     tenants = _tenants(store, record)
     try:
         with store.locked(record, events), recorded(store.folder(deployment), events):
-            errors = _attempt_all(
+            errors = [] if leave_sut else _release_machine(store, record, events)
+            errors += _attempt_all(
                 events,
                 (
                     ("stop processes", lambda: _stop_processes(deployment)),
@@ -80,6 +85,23 @@ def stop_shared(store: Store, events: Events) -> None:
             namespace.remove_mount()
             hostlock.tidy(hostlock.SHARED)
     store.close()
+
+
+def _release_machine(store: Store, record: Record, events: Events) -> list[Exception]:
+    """Take what is on a machine of the user's off, while it can still be reached."""
+    if not claim.is_taken(store.folder(record.id)):
+        return []
+    try:
+        deployment = open_deployment(store, record)
+    except TestbedError as error:
+        problem = f"which machine deployment {record.name!r} is on cannot be read: {error.message}"
+        hint = f"leave that machine as it is: testbed down {record.id} --leave-sut"
+        return [TestbedError(problem, hint=hint)]
+    try:
+        claim.release(deployment, events)
+    except TestbedError as error:
+        return [error]
+    return []
 
 
 def _tenants(store: Store, record: Record) -> dict[str, int] | None:

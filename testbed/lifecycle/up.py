@@ -18,7 +18,7 @@ import docker
 from testbed.drivers import containers, dockerd, hostlock, images, links
 from testbed.errors import PreflightError, TestbedError
 from testbed.events import Events
-from testbed.lifecycle import capacity, daemon, lease, preflight
+from testbed.lifecycle import capacity, claim, daemon, lease, preflight
 from testbed.lifecycle.deployment import Deployment, open_deployment, recorded_topology
 from testbed.lifecycle.down import remove_deployment
 from testbed.lifecycle.history import recorded
@@ -29,7 +29,7 @@ from testbed.model.fields import require_name
 from testbed.model.load import load_topology
 from testbed.model.topology import Topology
 from testbed.plan.fibstate import fib_state
-from testbed.plan.resources import RemotePlan, Role, TenantPlan, VmPlan
+from testbed.plan.resources import Role, TenantPlan, VmPlan
 from testbed.sut.protocol import Sut
 
 _TENANTS_AT_ONCE = 4
@@ -79,7 +79,7 @@ def bring_up(
                 with store.locked(record, events):
                     deployment = open_deployment(store, record)
                     with recorded(deployment.folder, events):
-                        _refuse_what_does_not_fit(store, deployment, events)
+                        _refuse_what_cannot_be(store, deployment, events)
                         _converge(deployment, events)
             except RemovedError:
                 continue  # by a `down` that was there first
@@ -97,14 +97,21 @@ def repair(store: Store, deployment: Deployment, events: Events) -> None:
         store.locked(deployment.record, events),
         recorded(deployment.folder, events),
     ):
+        _reach(deployment, events)
         _converge(deployment, events)
 
 
-def _refuse_what_does_not_fit(store: Store, deployment: Deployment, events: Events) -> None:
+def _refuse_what_cannot_be(store: Store, deployment: Deployment, events: Events) -> None:
+    identity = deployment.record.id
+    is_new = not links.namespaces_of(identity) and not claim.is_taken(deployment.folder)
     try:
-        _check_budget(deployment, events)
+        if is_new:  # what runs already has shown that it fits
+            _check_budget(deployment, events)
+        _reach(deployment, events)
     except PreflightError:
-        store.forget(deployment.record.id)  # nothing of it was made
+        if is_new:  # nothing of it was made
+            deployment.sut().stop()
+            store.forget(identity)
         raise
 
 
@@ -134,21 +141,32 @@ def _runs(store: Store, record: Record, topology: Topology) -> bool:
         return False
 
 
+def _reach(deployment: Deployment, events: Events) -> None:
+    """Reach a machine of the user's, and claim it, before anything is made that would need it.
+
+    Raises:
+        PreflightError: it is not as the topology says, or somebody else's.
+    """
+    if isinstance(deployment.plan.sut.machine, VmPlan):
+        return
+    if not links.exists(deployment.uplink):
+        raise PreflightError(
+            f"this host has no interface {deployment.uplink!r}",
+            hint="correct 'uplink:' in the topology",
+        )
+    deployment.sut().start(events)
+    if not deployment.gaps():
+        claim.take(deployment)
+
+
 def _converge(deployment: Deployment, events: Events) -> None:
     plan, sut = deployment.plan, deployment.sut()
-    match plan.sut.machine:
-        case VmPlan(tap=tap):
-            links.ensure_tap(tap)
-            if sut.is_running() and not links.has_carrier(tap):
-                events.note("the tap was removed", "the SUT is plugged into the new one")
-                sut.stop()
-        case RemotePlan(uplink=uplink):
-            if not links.exists(uplink):
-                raise PreflightError(
-                    f"this host has no interface {uplink!r}",
-                    hint="correct 'uplink:' in the topology",
-                )
-            sut.start(events)  # before anything is made that would need it
+    if isinstance(plan.sut.machine, VmPlan):
+        tap = plan.sut.machine.tap
+        links.ensure_tap(tap)
+        if sut.is_running() and not links.has_carrier(tap):
+            events.note("the tap was removed", "the SUT is plugged into the new one")
+            sut.stop()
     with ThreadPoolExecutor(3, thread_name_prefix="up") as pool:
         client = pool.submit(dockerd.ensure, events, deployment.folder.parent / "dockerd.log")
         built = pool.submit(_images, client, events)
@@ -161,13 +179,11 @@ def _converge(deployment: Deployment, events: Events) -> None:
 
 
 def _check_budget(deployment: Deployment, events: Events) -> None:
-    """Refuse what does not fit; what runs already has shown that it does.
+    """Refuse what does not fit.
 
     Raises:
         PreflightError: with what is lacking, in numbers.
     """
-    if links.namespaces_of(deployment.plan.deployment):
-        return
     lines = capacity.budget(deployment.plan)
     for line in lines:
         if line.unit or not line.fits:

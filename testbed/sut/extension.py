@@ -25,6 +25,7 @@ _LOAD_LIMIT_S = 120.0
 
 GUEST_ROOT = "/opt/fib"
 COMMAND = "/usr/local/bin/fibctl"
+STATE, PINS = "/run/fib", "/sys/fs/bpf/fib"
 # The kernel walks its list of rules at each change: under TCG on two busy cores a FIB of 10,000 took
 # 0.1 s, one of 1,000 a third of that.
 _APPLY_LIMIT_S, _APPLY_FIB_LIMIT_S = 60.0, 0.25

@@ -278,7 +278,9 @@ def test_deployment_whose_record_is_cut_off_is_told_and_removed(
     assert (code, error) == (1, f"not shown: {told}: {mend}\n")
     assert json.loads(shown) == {"schema": "testbed.status/1", "ok": False, "deployments": []}
     removed: list[str] = []
-    monkeypatch.setattr(down, "remove_deployment", lambda _, one, __: removed.append(one.id))
+    monkeypatch.setattr(
+        down, "remove_deployment", lambda _, one, *__, **___: removed.append(one.id)
+    )
     monkeypatch.setattr(down, "stop_shared", lambda *_: None)
     code, _, error = run("down", *[record.id if word == "ID" else word for word in named])
     assert (code, removed) == (0, [record.id])
