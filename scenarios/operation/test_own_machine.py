@@ -142,6 +142,9 @@ def test_up_tells_gaps_goes_on_and_does_all_when_they_are_mended() -> None:
         shown = host.testbed("status", "lab")
         assert shown.returncode == 0
         assert "the SUT cannot have: wildcard listener" in shown.stdout
+        code, told, error = up(host, tap, deployment="other")
+        assert (code, told) == (3, None)
+        assert f"interface '{tap}' is the uplink of deployment 'lab'" in error
 
         machine.run("mv /usr/sbin/tc.away /usr/sbin/tc")
         code, told, error = up(host, tap)
@@ -164,7 +167,8 @@ def test_machine_is_one_deployments_and_as_before_after_down() -> None:
             assert any(trace in line for line in during), trace
         assert set(before) - set(during), "settings differ"
 
-        code, _, error = up(host, tap, deployment="other")
+        host.run("ip", "link", "add", "vmtap7", "type", "dummy")
+        code, _, error = up(host, "vmtap7", deployment="other")
         assert code == 3
         assert "in use by deployment 'lab'" in error
 

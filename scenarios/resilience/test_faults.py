@@ -32,6 +32,18 @@ class Fault:
 ON_SUT = "ssh -F /run/state/$ID/ssh_config sut"
 CRASH = "echo c >/proc/sysrq-trigger"
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
+# All but the containers looks as before: what an `up` leaves that is killed once the links are made.
+LINK_ANEW = """
+    link=tb${ID}t00001; router=tb-$ID-alpha
+    alias=$(cat /sys/class/net/$link/ifalias)
+    mac=$(ip -n $router -o link show lan | grep -o 'ether [^ ]*' | cut -d' ' -f2)
+    addresses=$(ip -n $router -o address show dev lan scope global | awk '{print $4}')
+    ip link delete $link
+    ip link add $link type veth peer name lan address $mac netns $router
+    for address in $addresses; do ip -n $router address add $address dev lan; done
+    ip -n $router link set lan up
+    ip link set $link up alias "$alias"
+"""
 # $ID is the deployment's id; $IPAM and $QEMU are the pids of its processes. The IPAM driver has two, of
 # which one dies with the other.
 FAULTS = (
@@ -48,6 +60,7 @@ FAULTS = (
     Fault("router deleted", "ip netns delete tb-$ID-alpha", "link or router"),
     Fault("uplink deleted", "ip -n tb-$ID-alpha link delete uplink", "link or router"),
     Fault("tenant link deleted", "ip link delete tb${ID}t00001", "link or router"),
+    Fault("tenant link made anew", LINK_ANEW, "options or link"),
     Fault("tap deleted", "ip link delete tb${ID}tap", "link or router", keeps_vm=False),
     Fault("dockerd killed", "pkill -KILL -x dockerd", "dockerd"),
     Fault("dockerd stopped", "pkill -STOP -x dockerd", "dockerd"),

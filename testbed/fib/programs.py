@@ -53,6 +53,9 @@ LINKS: Final = (
 """Pinned links, one a program; the two tc programs have none."""
 
 _TC = "/sbin/tc"
+_CLSACT = "clsact"
+"""The qdisc that holds the two; others may have filters in it, too, or have made it before."""
+_SIDES = ("ingress", "egress")
 
 
 def directory() -> Path:
@@ -68,15 +71,21 @@ def ensure_attached(interface: str) -> bool:
     present = stamp.read_text("ascii") if stamp.exists() else ""
     if present == build and is_attached(interface):
         return False
-    _load("attach", interface, str(directory()))
     RUN.mkdir(mode=0o755, exist_ok=True)
+    if _CLSACT not in _tc("qdisc", "show", "dev", interface):
+        _made_clsact(interface).touch()
+    _load("attach", interface, str(directory()))
     stamp.write_text(build, "ascii")
     return True
 
 
 def detach(interface: str) -> None:
-    """Take off programs, links and maps; nothing to take off is no error."""
+    """Take off programs, links, maps and our qdisc; nothing to take off is no error."""
     _load("detach", interface)
+    made = _made_clsact(interface)
+    if made.exists() and not any(_filters(interface, side) for side in _SIDES):
+        _tc("qdisc", "del", "dev", interface, _CLSACT)
+    made.unlink(missing_ok=True)
     (RUN / f"attached-{interface}").unlink(missing_ok=True)
 
 
@@ -88,10 +97,7 @@ def is_attached(interface: str) -> bool:
 def missing(interface: str) -> list[str]:
     """Return the names of programs that are not attached."""
     names = [name for name in LINKS if not (bpfmap.LINKS / name).exists()]
-    for side in ("ingress", "egress"):
-        shown = _run([_TC, "filter", "show", "dev", interface, side]).stdout
-        if f"fib_{side}" not in shown:
-            names.append(f"fib_{side}")
+    names += [f"fib_{s}" for s in _SIDES if f"fib_{s}" not in _filters(interface, s)]
     return names
 
 
@@ -108,6 +114,19 @@ def _build_id() -> str:
     for path in objects:
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _made_clsact(interface: str) -> Path:
+    """Return the file that tells that the qdisc is ours."""
+    return RUN / f"{_CLSACT}-{interface}"
+
+
+def _filters(interface: str, side: str) -> str:
+    return _tc("filter", "show", "dev", interface, side)
+
+
+def _tc(*arguments: str) -> str:
+    return _run([_TC, *arguments]).stdout
 
 
 def _load(*arguments: str) -> None:

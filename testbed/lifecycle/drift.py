@@ -103,7 +103,7 @@ def of_names(kind: str, wanted: Iterable[str], there: Iterable[str]) -> Iterator
 
 
 def of_recipes(wanted: Mapping[str, str], there: Mapping[str, str]) -> Iterator[Drift]:
-    """Tell which containers were made by another recipe: image, files or options have changed."""
+    """Tell which containers were made by another recipe: image, files, options or link have changed."""
     for name, recipe in wanted.items():
         if name in there and there[name] != recipe:
-            yield Drift(name, "made by an older recipe (image, files or options)", _AGAIN)
+            yield Drift(name, "made by an older recipe (image, files, options or link)", _AGAIN)

@@ -29,7 +29,7 @@ from testbed.model.fields import require_name
 from testbed.model.load import load_topology
 from testbed.model.topology import Topology
 from testbed.plan.fibstate import fib_state
-from testbed.plan.resources import Role, TenantPlan, VmPlan
+from testbed.plan.resources import RemotePlan, Role, TenantPlan, VmPlan
 from testbed.sut.protocol import Sut
 
 _TENANTS_AT_ONCE = 4
@@ -107,6 +107,7 @@ def _refuse_what_cannot_be(store: Store, deployment: Deployment, events: Events)
     try:
         if is_new:  # what runs already has shown that it fits
             _check_budget(deployment, events)
+            _refuse_shared_uplink(store, deployment)
         _reach(deployment, events)
     except PreflightError:
         if is_new:  # nothing of it was made
@@ -139,6 +140,33 @@ def _runs(store: Store, record: Record, topology: Topology) -> bool:
         return recorded_topology(store, record) == topology
     except TestbedError:  # removed meanwhile, or recorded by another version of ours
         return False
+
+
+def _refuse_shared_uplink(store: Store, deployment: Deployment) -> None:
+    """Refuse an interface of the user's on which another deployment has its routers.
+
+    Raises:
+        PreflightError: with that deployment's name.
+    """
+    wanted = _users_uplink(deployment)
+    for record in store.all() if wanted else ():
+        if record.id == deployment.record.id or not links.namespaces_of(record.id):
+            continue
+        try:
+            other = open_deployment(store, record)
+        except TestbedError:  # damaged, or removed meanwhile
+            continue
+        if _users_uplink(other) == wanted:
+            raise PreflightError(
+                f"interface {wanted!r} is the uplink of deployment {record.name!r}",
+                hint=f"one at a time: testbed down {record.name}",
+            )
+
+
+def _users_uplink(deployment: Deployment) -> str:
+    """Return the interface of the user's that leads to his machine, empty for a VM of ours."""
+    machine = deployment.plan.sut.machine
+    return machine.uplink if isinstance(machine, RemotePlan) else ""
 
 
 def _reach(deployment: Deployment, events: Events) -> None:

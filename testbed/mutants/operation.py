@@ -14,6 +14,10 @@ _BESIDE = "resilience/test_neighbours.py::test_side_by_side_and_foreign_things"
 _USERS = "resilience/test_neighbours.py::test_users_in_the_same_second"
 _RUNS = "resilience/test_runs.py::test_killed_run_frees_its_tenants_and_is_cleaned_by_the_next"
 _LEASES = "resilience/test_leases.py::test_next_run_finds_whole_what_a_killed_one_had_broken"
+_GAPS = (
+    "operation/test_own_machine.py::test_up_tells_gaps_goes_on_and_does_all_when_they_are_mended"
+)
+_OWN = "operation/test_own_machine.py::test_machine_is_one_deployments_and_as_before_after_down"
 
 _DOWN = "testbed/lifecycle/down.py"
 _LINKS = "testbed/drivers/links.py"
@@ -75,7 +79,7 @@ OPERATION = (
     Mutant(
         "container-of-another-link",
         "a container does not tell which tenant link it was made on",
-        (f"{_LOST}[tenant link deleted]",),
+        (f"{_LOST}[tenant link made anew]",),
         (Patch("testbed/lifecycle/tenants.py", "        link=link,\n", "        link=0,\n"),),
     ),
     Mutant(
@@ -173,5 +177,23 @@ OPERATION = (
                 "",
             ),
         ),
+    ),
+    Mutant(
+        "machine-left",
+        "`down` takes nothing off a machine of the user's",
+        (_OWN,),
+        (Patch(_DOWN, "errors = [] if leave_sut else", "errors = [] if True else"),),
+    ),
+    Mutant(
+        "machine-of-others",
+        "a machine that has FIBs from somebody else is taken",
+        (_GAPS,),
+        (Patch("testbed/lifecycle/claim.py", 'if [ "$found" ]; then', "if false; then"),),
+    ),
+    Mutant(
+        "settings-left",
+        "`fibctl detach` does not put settings back",
+        (_OWN,),
+        (Patch("testbed/fib/apply.py", "        restore_sysctls(interface)\n", ""),),
     ),
 )

@@ -14,8 +14,11 @@ _RAISED = "net/ipv4/neigh/default/gc_thresh3"
 
 class Detach(Case):
     def setUp(self) -> None:
-        self.addCleanup(lab.put, lab.document())
         apply.remove_everything(lab.NIC)
+
+    def tearDown(self) -> None:
+        lab.put(lab.document())
+        super().tearDown()
 
     def test_row_55_detach_leaves_nothing(self) -> None:
         before = state()
@@ -24,6 +27,17 @@ class Detach(Case):
         self.assertEqual([part for part in before if before[part] == configured[part]], [])
         apply.remove_everything(lab.NIC)
         self.assertEqual(state(), before)
+
+    def test_row_55_detach_spares_filters_of_others(self) -> None:
+        lab.put(lab.document())
+        others = ("dev", lab.NIC, "ingress", "prio", "9")
+        lab.run("tc", "filter", "add", *others, "matchall", "action", "ok")
+        apply.remove_everything(lab.NIC)
+        self.assertIn("matchall", lab.run("tc", "filter", "show", *others))
+        lab.put(lab.document())
+        apply.remove_everything(lab.NIC)
+        self.assertIn("matchall", lab.run("tc", "filter", "show", *others))
+        lab.run("tc", "qdisc", "del", "dev", lab.NIC, "clsact")
 
     def test_row_55_detach_spares_what_others_have_set(self) -> None:
         """The first value counts, however often FIBs are applied; one that is not ours stays."""
