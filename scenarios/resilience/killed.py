@@ -24,6 +24,7 @@ from testbed.api import (
     GuestError,
     Reached,
     Record,
+    ResourceError,
     Role,
     Running,
     Tenant,
@@ -208,6 +209,21 @@ def test_killed(kind: str, deployment: Running, tenants: Tenants) -> None:
         assert fault.shows(deployment, *tenants), "the fault does not bite"
         NOTE.write_text(kind)
         os.kill(os.getpid(), SIGKILL)
+
+
+@pytest.mark.tenants("alpha", "bravo")
+def test_goes_on_although_it_cannot_be_undone(tenants: Tenants) -> None:
+    """It passes, so that nothing but the fault's own note tells of what it leaves."""
+    alpha, _ = tenants
+    container = alpha.plan.container(Role.LDAP).name
+
+    def remove_while_stopped() -> None:
+        with faults.service_stopped(alpha, Role.LDAP):
+            alpha.docker.containers.get(container).remove(force=True)
+
+    NOTE.write_text("service_stopped")
+    with pytest.raises(ResourceError, match=container):
+        remove_while_stopped()
 
 
 @pytest.mark.tenants("alpha", "bravo")

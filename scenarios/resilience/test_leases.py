@@ -79,6 +79,15 @@ def test_next_worker_finds_whole_what_a_killed_one_had_broken(seed: int) -> None
         assert_as_before(host, before)
 
 
+@pytest.mark.timeout(400)
+def test_next_test_finds_whole_what_could_not_be_undone() -> None:
+    with private_host() as host:
+        left = f"{SUITE}::test_goes_on_although_it_cannot_be_undone"
+        code, said = pytest_on(host, "-n", "0", left, f"{SUITE}::test_whole")
+        assert code == 0, said
+        end(host)
+
+
 @pytest.mark.timeout(1200)
 def test_next_run_finds_whole_what_a_killed_one_had_broken(seed: int) -> None:
     kinds = drawn(2, seed)

@@ -13,7 +13,7 @@ _DOCKER = "resilience/test_shortages.py::test_what_docker_says_is_told_and_its_p
 _BESIDE = "resilience/test_neighbours.py::test_side_by_side_and_foreign_things"
 _USERS = "resilience/test_neighbours.py::test_users_in_the_same_second"
 _RUNS = "resilience/test_runs.py::test_killed_run_frees_its_tenants_and_is_cleaned_by_the_next"
-_LEASES = "resilience/test_leases.py::test_next_run_finds_whole_what_a_killed_one_had_broken"
+_UNDO = "resilience/test_leases.py::test_next_test_finds_whole_what_could_not_be_undone"
 _GAPS = (
     "operation/test_own_machine.py::test_up_tells_gaps_goes_on_and_does_all_when_they_are_mended"
 )
@@ -169,7 +169,7 @@ OPERATION = (
     Mutant(
         "fault-unnoted",
         "a fault is not noted before it is caused",
-        (_LEASES,),
+        (_UNDO,),
         (
             Patch(
                 "testbed/faults/note.py",
