@@ -14,7 +14,7 @@ from pathlib import Path
 from testbed.errors import TestbedError
 
 CONFORMANCE = "conformance/"
-RESILIENCE = "resilience/"
+ON_PRIVATE_HOSTS = ("resilience/", "operation/test_own_machine.py")
 _WORKING = ("__pycache__", ".git", ".venv", ".*_cache", ".hypothesis", "artifacts")
 """What a checkout has beside its files."""
 
@@ -49,7 +49,7 @@ class Mutant:
     @property
     def is_of_testbed(self) -> bool:
         """Whether it is a defect of the testbed itself; its patches are of files of the repository."""
-        return any(node.startswith(RESILIENCE) for node in self.hint)
+        return any(node.startswith(ON_PRIVATE_HOSTS) for node in self.hint)
 
     @property
     def needs_conformance(self) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from testbed.mutants.mutant import CONFORMANCE, RESILIENCE, Mutant
+from testbed.mutants.mutant import CONFORMANCE, ON_PRIVATE_HOSTS, Mutant
 from testbed.mutants.trial import Seen
 
 _HEADINGS = ("mutant", "what is wrong", "caught by", "seen", "s")
@@ -43,7 +43,7 @@ class Result:
             return ""
         if self.seen.test.startswith(CONFORMANCE):
             return "conformance"
-        if self.seen.test.startswith(RESILIENCE):
+        if self.seen.test.startswith(ON_PRIVATE_HOSTS):
             return "host"
         return "wire" if self.seen.on_the_wire else "socket"
 

@@ -16,12 +16,12 @@ IP_PKTINFO = 8
 TCPI_OPT_SYN_DATA = 32
 
 
-def wildcard(family: socket.AddressFamily, kind: int) -> socket.socket:
+def wildcard(family: socket.AddressFamily, kind: int, port: int = 5000) -> socket.socket:
     """Return a bound wildcard socket of FIB 0."""
     made = socket.socket(family, kind)
     made.settimeout(lab.TIMEOUT_S)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind(("", 5000))
+    made.bind(("", port))
     if kind == STREAM:
         made.listen(64)
     return made
