@@ -167,7 +167,7 @@ def test_machine_is_one_deployments_and_as_before_after_down() -> None:
             assert any(trace in line for line in during), trace
         assert set(before) - set(during), "settings differ"
 
-        host.run("ip", "link", "add", "vmtap7", "type", "dummy")
+        host.run("ip", "tuntap", "add", "vmtap7", "mode", "tap")
         code, _, error = up(host, "vmtap7", deployment="other")
         assert code == 3
         assert "in use by deployment 'lab'" in error
