@@ -166,14 +166,12 @@ class Neighbours(Case):
         self.assertFalse(self.learned())
 
     def test_p27_control(self) -> None:
-        setting = Path(f"/proc/sys/net/ipv6/conf/{lab.NIC}/accept_ra")
-        setting.write_text("2")
         self.addCleanup(lab.put, lab.document())
         try:
-            self.advertise()
-            lab.wait_for(self.learned, "the route of the advertisement")
+            with lab.setting(f"net/ipv6/conf/{lab.NIC}/accept_ra", "2"):
+                self.advertise()
+                lab.wait_for(self.learned, "the route of the advertisement")
         finally:
-            setting.write_text("0")
             lab.run("ip", "-6", "route", "flush", "proto", "ra", "dev", lab.NIC)
             lab.run("ip", "-6", "route", "flush", "proto", "kernel", "root", "2001:db8:bad::/48")
 
