@@ -39,10 +39,17 @@ class Case(unittest.TestCase):
     def counted(self, **expected: int) -> Iterator[None]:
         """Expect these drop counters to grow by so much, and no other one."""
         before = lab.drops()
+        wanted = {name.replace("_", "-"): number for name, number in expected.items()}
+
+        def grown() -> dict[str, int]:
+            after = lab.drops()
+            return {name: n - before[name] for name, n in after.items() if n != before[name]}
+
         yield
-        after = lab.drops()
-        grown = {name: after[name] - before[name] for name in after if after[name] != before[name]}
-        self.assertEqual(grown, {name.replace("_", "-"): n for name, n in expected.items()})
+        with contextlib.suppress(AssertionError):  # told below, with the figures
+            # What was sent may wait for the answer of its neighbour.
+            lab.wait_for(lambda: grown() == wanted, "these drops")
+        self.assertEqual(grown(), wanted)
 
 
 def fib_socket(
