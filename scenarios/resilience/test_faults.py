@@ -33,7 +33,7 @@ ON_SUT = "ssh -F /run/state/$ID/ssh_config sut"
 CRASH = "echo c >/proc/sysrq-trigger"
 PANIC = "Kernel panic - not syncing: sysrq triggered crash"
 # All but the containers looks as before: what an `up` leaves that is killed once the links are made.
-LINK_ANEW = """
+LINK_ANEW = """set -eu
     link=tb${ID}t00001; router=tb-$ID-alpha
     alias=$(cat /sys/class/net/$link/ifalias)
     mac=$(ip -n $router -o link show lan | grep -o 'ether [^ ]*' | cut -d' ' -f2)
@@ -93,7 +93,7 @@ def test_lost_part_is_told_and_repaired(fault: Fault) -> None:
         cause(host, fault)
         status = host.testbed("status")
         assert status.returncode == 1, status.stdout
-        assert fault.told in status.stdout
+        assert fault.told in status.stdout, status.stdout
         bring_up(host)
         assert deployments(host)[0]["id"] == found, "not repaired in place"
         if fault.keeps_vm:
