@@ -43,6 +43,8 @@ _WATCH: Final = (
 )
 """How the SUT runs `fibctl watch`, where it does (sut/extension.py)."""
 
+_TENTATIVE = 0x40  # IFA_F_TENTATIVE
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _CLONE_NEWNET = 0x40000000
 
@@ -247,6 +249,16 @@ def cut_off() -> Iterator[None]:
         run(*wire, "master", "br0")
 
 
+def _has_link_local(name: str) -> bool:
+    """Whether an interface of this thread's namespace has a link-local address that it may use."""
+    rows = Path("/proc/thread-self/net/if_inet6").read_text("ascii").splitlines()
+    fields = [row.split() for row in rows]
+    return any(
+        (scope, device) == ("20", name) and not int(flags, 16) & _TENTATIVE
+        for _, _, _, scope, flags, device in fields
+    )
+
+
 def drops() -> dict[str, int]:
     """Return the drop counters."""
     return bpfmap.read_drops()
@@ -279,8 +291,15 @@ class Lab:
         run(*segment, "set", "wire", "master", "br0", "up")
         for tenant in TENANTS:
             self._start_tenant(tenant)
-        run("ip", "link", "set", NIC, "up")
-        put(document())
+        put(document())  # which brings the link up
+        self._await_link_local()
+
+    def _await_link_local(self) -> None:
+        """Wait for what the kernel makes some time after a link is up: FIB 0 has no other source there."""
+        wait_for(lambda: _has_link_local(NIC), f"link-local address of {NIC}")
+        for tenant in TENANTS:
+            with namespace(tenant):
+                wait_for(lambda t=tenant: _has_link_local(f"u{t}"), "a router's link-local address")  # type: ignore[misc]
 
     def _start_tenant(self, tenant: int) -> None:
         name, leg = f"fibc-r{tenant}", f"u{tenant}"
@@ -295,7 +314,7 @@ class Lab:
         commands = f"""
             sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
             sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-            sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+            sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.{leg}.accept_dad=0
             ip link set lo up
             ip link set {leg} up
             ip addr add {router(tenant, four)}/29 dev {leg}
