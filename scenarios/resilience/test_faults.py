@@ -60,7 +60,7 @@ FAULTS = (
     Fault("router deleted", "ip netns delete tb-$ID-alpha", "link or router"),
     Fault("uplink deleted", "ip -n tb-$ID-alpha link delete uplink", "link or router"),
     Fault("tenant link deleted", "ip link delete tb${ID}t00001", "link or router"),
-    Fault("tenant link made anew", LINK_ANEW, "options or link"),
+    Fault("tenant link made anew", LINK_ANEW, "older recipe"),
     Fault("tap deleted", "ip link delete tb${ID}tap", "link or router", keeps_vm=False),
     Fault("dockerd killed", "pkill -KILL -x dockerd", "dockerd"),
     Fault("dockerd stopped", "pkill -STOP -x dockerd", "dockerd"),
