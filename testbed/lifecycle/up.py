@@ -79,8 +79,8 @@ def bring_up(
                 with store.locked(record, events):
                     deployment = open_deployment(store, record)
                     with recorded(deployment.folder, events):
-                        _refuse_what_cannot_be(store, deployment, events)
-                        _converge(deployment, events)
+                        has_fibs = _refuse_what_cannot_be(store, deployment, events)
+                        _converge(deployment, events, has_fibs=has_fibs)
             except RemovedError:
                 continue  # by a `down` that was there first
             return deployment
@@ -97,18 +97,18 @@ def repair(store: Store, deployment: Deployment, events: Events) -> None:
         store.locked(deployment.record, events),
         recorded(deployment.folder, events),
     ):
-        _reach(deployment, events)
-        _converge(deployment, events)
+        _converge(deployment, events, has_fibs=_reach(deployment, events))
 
 
-def _refuse_what_cannot_be(store: Store, deployment: Deployment, events: Events) -> None:
+def _refuse_what_cannot_be(store: Store, deployment: Deployment, events: Events) -> bool:
+    """Refuse what does not fit or cannot be reached, before anything is made; return what `_reach` does."""
     identity = deployment.record.id
     is_new = not links.namespaces_of(identity) and not claim.is_taken(deployment.folder)
     try:
         if is_new:  # what runs already has shown that it fits
             _check_budget(deployment, events)
             _refuse_shared_uplink(store, deployment)
-        _reach(deployment, events)
+        return _reach(deployment, events)
     except PreflightError:
         if is_new:  # nothing of it was made
             deployment.sut().stop()
@@ -169,25 +169,30 @@ def _users_uplink(deployment: Deployment) -> str:
     return machine.uplink if isinstance(machine, RemotePlan) else ""
 
 
-def _reach(deployment: Deployment, events: Events) -> None:
+def _reach(deployment: Deployment, events: Events) -> bool:
     """Reach a machine of the user's, and claim it, before anything is made that would need it.
+
+    Returns:
+        whether the SUT can have FIBs; a machine that cannot is not claimed.
 
     Raises:
         PreflightError: it is not as the topology says, or somebody else's.
     """
     if isinstance(deployment.plan.sut.machine, VmPlan):
-        return
+        return True
     if not links.exists(deployment.uplink):
         raise PreflightError(
             f"this host has no interface {deployment.uplink!r}",
             hint="correct 'uplink:' in the topology",
         )
     deployment.sut().start(events)
-    if not deployment.gaps():
+    has_fibs = not deployment.gaps()
+    if has_fibs:
         claim.take(deployment)
+    return has_fibs
 
 
-def _converge(deployment: Deployment, events: Events) -> None:
+def _converge(deployment: Deployment, events: Events, *, has_fibs: bool) -> None:
     plan, sut = deployment.plan, deployment.sut()
     if isinstance(plan.sut.machine, VmPlan):
         tap = plan.sut.machine.tap
@@ -198,11 +203,11 @@ def _converge(deployment: Deployment, events: Events) -> None:
     with ThreadPoolExecutor(3, thread_name_prefix="up") as pool:
         client = pool.submit(dockerd.ensure, events, deployment.folder.parent / "dockerd.log")
         built = pool.submit(_images, client, events)
-        machine = pool.submit(_start_sut, deployment, sut, events)
+        machine = pool.submit(_start_sut, deployment, sut, events, has_fibs=has_fibs)
         rewired = _wire(deployment, events)
         services = pool.submit(_start_services, deployment, client, built, rewired, events)
         _first_error(client, built, machine, services)
-    if not deployment.gaps():
+    if has_fibs:
         daemon.give_keys(client.result(), deployment, services.result())
 
 
@@ -223,10 +228,10 @@ def _images(client: Future[docker.DockerClient], events: Events) -> dict[Role, s
     return images.ensure_images(client.result(), cache_root(), events)
 
 
-def _start_sut(deployment: Deployment, sut: Sut, events: Events) -> None:
+def _start_sut(deployment: Deployment, sut: Sut, events: Events, *, has_fibs: bool) -> None:
     if isinstance(deployment.plan.sut.machine, VmPlan):
         sut.start(events)
-    if deployment.gaps():
+    if not has_fibs:
         events.note("FIBs are not configured", "the SUT lacks what the extensions need")
         return
     with events.step("configure FIBs"):
