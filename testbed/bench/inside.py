@@ -24,7 +24,7 @@ from testbed.sut.protocol import Sut
 
 HERE = Path(__file__).parent
 _GUEST = "/opt/bench"
-_DESIGNS = ("fib", "rules", "vrf", "netns")  # as guest/designs.py has them
+_DESIGNS = ("fib", "rules", "vrf", "netns", "procs")  # as guest/designs.py has them
 _ONE_FIB = "one-fib"
 _LOADED = 100  # tenants, while programs are timed
 _LONGEST_S = 3600

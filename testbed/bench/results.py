@@ -159,7 +159,7 @@ def picture(measured: Sequence[Measurement], quantity: Quantity) -> str:
     return _svg(f"{quantity.title}{f' ({quantity.unit})' if quantity.unit else ''}", points)
 
 
-_COLOURS = ("#1b6ca8", "#c44536", "#3a7d44", "#7d5ba6")
+_COLOURS = ("#1b6ca8", "#c44536", "#3a7d44", "#7d5ba6", "#b8860b")
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM = 560, 340, 70, 290
 
 

@@ -104,7 +104,10 @@ def _designs(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
     most = max((item["tenants"] for item in found), default=0)
     if most == 1:
         return
-    for name, title, bound in (("netns", "a namespace", 10.0), ("vrf", "a VRF", 5.0)):
+    for name, title, bound in (
+        ("procs", "a namespace and its process", 10.0),
+        ("vrf", "a VRF", 5.0),
+    ):
         for quantity in (_TIME, _MEMORY):
             ours = figures(found, quantity, REFERENCE, most)
             theirs = figures(found, quantity, name, most)

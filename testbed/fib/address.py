@@ -86,7 +86,6 @@ def to_address(text: str) -> Address:
         raise ValueError(f"'{text}' is not an address") from error
 
 
-@lru_cache(maxsize=1024)
 def to_interface(text: str) -> Interface:
     """Parse an address with its prefix length; without one it stands alone.
 
@@ -111,6 +110,7 @@ def to_network(text: str) -> Network:
         ValueError: it is none, or has bits after its prefix.
     """
     address, length = to_interface(text)
-    if int.from_bytes(address, "big") & ((1 << (address.bits - length)) - 1):
+    rest = address.bits - length
+    if rest and int.from_bytes(address, "big") & ((1 << rest) - 1):
         raise ValueError(f"{text} has host bits set")
     return Network(address, length)

@@ -1,4 +1,7 @@
-"""The whole desired state: reads what the kernel has, changes the difference, looks again."""
+"""The whole desired state: reads what the kernel has, changes the difference.
+
+It looks again afterwards if it has removed anything, or somebody else has changed something meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ from .document import FIB_MAX, Document, parse_document, parse_text
 from .entries import NO_WAY
 from .failure import EnvironmentFailure, StateFailure
 from .netlink import Rtnetlink
+from .others import Others
 from .retired import Retired
-from .rules import TABLE_BASE, removal_order, stock_local_rule
+from .rules import TABLES, removal_order, stock_local_rule
 from .sockdiag import SockDiag, Socket
 from .sysctls import apply_sysctls, restore_sysctls
 
 RETIRED = store.RUN / "retired.json"
-_LAST_TABLE = TABLE_BASE + 65535
 
 
 def apply_text(text: str) -> dict[str, object]:
@@ -102,7 +105,7 @@ def apply_document(document: Document) -> dict[str, object]:
     if _bring_up(document.interface):
         summary["link"] = "up"
     _set_anchor()
-    with Rtnetlink(index) as netlink:
+    with Rtnetlink(index) as netlink, Others(netlink.port, index) as others:
         present = read_present(netlink)
         desired = build_desired(document, index, present.rules)
         difference = compare(desired, present)
@@ -110,7 +113,8 @@ def apply_document(document: Document) -> dict[str, object]:
         if maps:
             summary["map_entries"] = maps
         summary |= difference.counts()
-        if difference.counts():
+        # What was added and acknowledged is there; what goes may take more along than was meant.
+        if difference.removes() or others.have_changed(desired):
             left = compare(desired, read_present(netlink)).counts()
             if left:
                 raise StateFailure(f"after the changes the kernel still differs: {left}")
@@ -140,7 +144,7 @@ def read_present(netlink: Rtnetlink) -> Objects:
     return Objects(
         addresses=netlink.addresses(),
         neighbours=netlink.neighbours(),
-        routes=netlink.routes(TABLE_BASE, _LAST_TABLE),
+        routes=netlink.routes(TABLES),
         rules={rule for rule, ours in rules if ours or rule in stock},
         maps=Maps(*(_content(opener) for opener in bpfmap.CONFIGURED)),
     )

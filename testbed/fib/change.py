@@ -37,6 +37,10 @@ class Difference:
     old_rules: set[Rule]
     moved: set[Address]
 
+    def removes(self) -> bool:
+        """Whether anything goes but rules, if only for a moment; rules go wherever an address comes."""
+        return bool(self.old_addresses or self.old_neighbours or self.old_routes or self.moved)
+
     def counts(self) -> dict[str, int]:
         """Return how many of each, without the zeros."""
         names = type(self).__slots__

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from .address import Address, Interface, Network, to_address, to_interface, to_network
+
+T = TypeVar("T")
 
 FIB_MAX: Final = 65535
 VERSION: Final = 1
@@ -126,36 +128,55 @@ _ROUTE_KEYS: Final = {"to": ..., "via": None}
 _NEIGHBOUR_KEYS: Final = {"address": ..., "mac": ...}
 
 
+Where = str | tuple[Any, str | int]
+"""A place in the document: its name, or the place it is in with a key or an index there.
+
+It becomes text when something is wrong there; to write down each would take a third of reading.
+"""
+
+
+def _text(where: Where) -> str:
+    if isinstance(where, str):
+        return where
+    outer, key = where
+    return f"{_text(outer)}[{key}]" if isinstance(key, int) else f"{_text(outer)}.{key}"
+
+
 class _Reader:
     """Reads shapes and types; notes each problem and goes on with a placeholder."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
 
-    def _note(self, where: str, what: str) -> None:
-        self.problems.append(f"{where}: {what}")
+    def _note(self, where: Where, what: str) -> None:
+        self.problems.append(f"{_text(where)}: {what}")
 
-    def _object(self, value: object, where: str, keys: Mapping[str, Any]) -> dict[str, Any]:
+    def _object(self, value: object, where: Where, keys: Mapping[str, Any]) -> dict[str, Any]:
         """Return `value` with the defaults of `keys` filled in; Ellipsis: required."""
         if not isinstance(value, dict):
             self._note(where, "must be an object")
             return dict.fromkeys(keys)
-        if value.keys() == keys.keys():
-            return value
-        for key in value.keys() - keys.keys():
-            self._note(where, f"unknown key '{key}'")
-        for key, default in keys.items():
-            if key not in value and default is ...:
+        found = {**keys, **value}
+        if len(found) > len(keys):
+            for key in [key for key in found if key not in keys]:
+                self._note(where, f"unknown key '{key}'")
+                del found[key]
+        if ... in found.values():
+            for key in [key for key, default in found.items() if default is ...]:
                 self._note(where, f"key '{key}' is missing")
-        return {key: value.get(key, None if d is ... else d) for key, d in keys.items()}
+                found[key] = None
+        return found
 
-    def _list(self, value: object, where: str) -> Iterator[tuple[object, str]]:
+    def _list(
+        self, value: object, where: Where, read: Callable[[object, Where], T]
+    ) -> tuple[T, ...]:
         if isinstance(value, list):
-            yield from ((entry, f"{where}[{index}]") for index, entry in enumerate(value))
-        elif value is not None:
+            return tuple([read(entry, (where, index)) for index, entry in enumerate(value)])
+        if value is not None:
             self._note(where, "must be a list")
+        return ()
 
-    def _integer(self, value: object, where: str, lowest: int, highest: int) -> int:
+    def _integer(self, value: object, where: Where, lowest: int, highest: int) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             if value is not None:
                 self._note(where, "must be an integer")
@@ -165,7 +186,7 @@ class _Reader:
             return lowest
         return value
 
-    def _string(self, value: object, where: str) -> str:
+    def _string(self, value: object, where: Where) -> str:
         if isinstance(value, str) and value:
             return value
         if value is not None:
@@ -187,39 +208,29 @@ class _Reader:
             self._note("version", f"must be {VERSION}")
         if not isinstance(raw["strict_mac"], bool):
             self._note("strict_mac", "must be true or false")
+        resolvers = raw["virtual_resolvers"]
         return Document(
             interface=self._string(raw["interface"], "interface"),
             default_fib=self._integer(raw["default_fib"], "default_fib", 0, FIB_MAX),
             strict_mac=bool(raw["strict_mac"]),
-            unassigned=tuple(
-                self._interface(*entry) for entry in self._list(raw["unassigned"], "unassigned")
-            ),
-            fibs=tuple(self.fib(*entry) for entry in self._list(raw["fibs"], "fibs")),
-            virtual_resolvers=tuple(
-                self._address(*entry)
-                for entry in self._list(raw["virtual_resolvers"], "virtual_resolvers")
-            ),
+            unassigned=self._list(raw["unassigned"], "unassigned", self._interface),
+            fibs=self._list(raw["fibs"], "fibs", self.fib),
+            virtual_resolvers=self._list(resolvers, "virtual_resolvers", self._address),
         )
 
-    def fib(self, value: object, where: str) -> Fib:
+    def fib(self, value: object, where: Where) -> Fib:
         """Read a FIB."""
         raw = self._object(value, where, _FIB_KEYS)
         return Fib(
-            id=self._integer(raw["id"], f"{where}.id", 1, FIB_MAX),
-            name=self._string(raw["name"], f"{where}.name"),
-            addresses=tuple(
-                self._interface(*e) for e in self._list(raw["addresses"], f"{where}.addresses")
-            ),
-            routes=tuple(self._route(*e) for e in self._list(raw["routes"], f"{where}.routes")),
-            neighbours=tuple(
-                self._neighbour(*e) for e in self._list(raw["neighbours"], f"{where}.neighbours")
-            ),
-            resolvers=tuple(
-                self._address(*e) for e in self._list(raw["resolvers"], f"{where}.resolvers")
-            ),
+            id=self._integer(raw["id"], (where, "id"), 1, FIB_MAX),
+            name=self._string(raw["name"], (where, "name")),
+            addresses=self._list(raw["addresses"], (where, "addresses"), self._interface),
+            routes=self._list(raw["routes"], (where, "routes"), self._route),
+            neighbours=self._list(raw["neighbours"], (where, "neighbours"), self._neighbour),
+            resolvers=self._list(raw["resolvers"], (where, "resolvers"), self._address),
         )
 
-    def _interface(self, value: object, where: str) -> Interface:
+    def _interface(self, value: object, where: Where) -> Interface:
         text = self._string(value, where)
         try:
             interface = to_interface(text)
@@ -231,7 +242,7 @@ class _Reader:
             self._note(where, f"'{text}' cannot be an address of a FIB")
         return interface
 
-    def _address(self, value: object, where: str) -> Address:
+    def _address(self, value: object, where: Where) -> Address:
         text = self._string(value, where)
         try:
             address = to_address(text)
@@ -243,30 +254,31 @@ class _Reader:
             self._note(where, f"'{text}' cannot be the address of one station")
         return address
 
-    def _route(self, value: object, where: str) -> Route:
+    def _route(self, value: object, where: Where) -> Route:
         raw = self._object(value, where, _ROUTE_KEYS)
-        text = self._string(raw["to"], f"{where}.to")
-        via = None if raw["via"] is None else self._address(raw["via"], f"{where}.via")
+        to_where = (where, "to")
+        text = self._string(raw["to"], to_where)
+        via = None if raw["via"] is None else self._address(raw["via"], (where, "via"))
         try:
             to = to_network(text)
         except ValueError as error:
             if text:
-                self._note(f"{where}.to", str(error))
+                self._note(to_where, str(error))
             return Route(Network(_NO_ADDRESS, 32), None)
         if via is not None and via.version != to.version:
-            self._note(f"{where}.via", f"'{via}' is of another family than '{to}'")
+            self._note((where, "via"), f"'{via}' is of another family than '{to}'")
         return Route(to, via)
 
-    def _neighbour(self, value: object, where: str) -> Neighbour:
+    def _neighbour(self, value: object, where: Where) -> Neighbour:
         raw = self._object(value, where, _NEIGHBOUR_KEYS)
-        address = self._address(raw["address"], f"{where}.address")
-        text = self._string(raw["mac"], f"{where}.mac")
+        address = self._address(raw["address"], (where, "address"))
+        text = self._string(raw["mac"], (where, "mac"))
         if text and not _MAC.fullmatch(text):
-            self._note(f"{where}.mac", f"'{text}' is not a MAC address")
+            self._note((where, "mac"), f"'{text}' is not a MAC address")
             return Neighbour(address, bytes(6))
         mac = bytes.fromhex(text.replace(":", ""))
-        if mac and (mac[0] & 1 or not any(mac)):
-            self._note(f"{where}.mac", f"'{text}' is not the MAC address of one station")
+        if mac and (mac[0] & 1 or mac == bytes(6)):
+            self._note((where, "mac"), f"'{text}' is not the MAC address of one station")
         return Neighbour(address, mac)
 
 

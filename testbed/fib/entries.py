@@ -70,12 +70,16 @@ class Rule(NamedTuple):
 
 
 class AddressEvent(NamedTuple):
-    """An address that came (or is there) or went; `is_without_route`: made without its network's."""
+    """An address that came (or is there) or went.
+
+    `is_without_route`: made without its network's; `is_of_link`: it means something on its link alone.
+    """
 
     interface: int
     address: Address
     is_new: bool
     is_without_route: bool
+    is_of_link: bool
 
 
 Entry = Address | Neighbour | Route | Rule

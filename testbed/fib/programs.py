@@ -143,4 +143,9 @@ def _load(*arguments: str) -> None:
 
 
 def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(argv, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise EnvironmentFailure(
+            f"'{argv[0]}' is missing; install the package that has it (iproute2)"
+        ) from error

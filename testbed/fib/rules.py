@@ -38,6 +38,9 @@ from .entries import GOTO, NOTHING, TO_TABLE, UNREACHABLE, Rule
 TABLE_BASE: Final = 100_000
 """Table of FIB k is TABLE_BASE + k: above 65,535 and spread over the kernel's 256 buckets."""
 
+TABLES: Final = range(TABLE_BASE, TABLE_BASE + 65536)
+"""All tables of ours."""
+
 SOURCE_TABLE: Final = TABLE_BASE
 """Table of all FIBs' IPv6 routes, each for the packets from one of the FIB's addresses alone."""
 

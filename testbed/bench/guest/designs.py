@@ -155,7 +155,7 @@ def vrfs(tenants: Sequence[int]) -> list[str]:
 
 
 def namespaces(tenants: Sequence[int]) -> list[str]:
-    """Make a network namespace a tenant, as VIMAGE has it: a listener and a thread in each."""
+    """Make a network namespace a tenant, as VIMAGE has it: a listener in each."""
     batch([f"netns add b{k}" for k in tenants])
     batch(
         [
@@ -194,6 +194,8 @@ def set_up(name: str) -> None:
 
 # They are where the SUT's extensions are, others in a namespace.
 OURS = frozenset({"fib", "one-fib"})
+# Each tenant has an interface of its own.
+OWN_LEG = frozenset({"vrf", "netns", "procs"})
 # Each adds some tenants to those there are; returns the namespaces that want a listener of their own.
 DESIGNS: dict[str, Callable[[Sequence[int]], list[str]]] = {
     "fib": fibs,
@@ -201,6 +203,7 @@ DESIGNS: dict[str, Callable[[Sequence[int]], list[str]]] = {
     "rules": rules,
     "vrf": vrfs,
     "netns": namespaces,
+    "procs": namespaces,
 }
 
 
@@ -216,7 +219,6 @@ def connect(name: str, count: int) -> None:
     else:
         batch([f"link set {NIC} addrgenmode none up"])
     everyone = range(1, count + 1)
-    own_leg = name in {"vrf", "netns"}
     batch(
         [
             "link set lo up",
@@ -224,7 +226,7 @@ def connect(name: str, count: int) -> None:
             f"link set {PEER} addrgenmode none up",
             f"route add 10.64.0.0/12 dev {PEER} src 192.168.0.1",
             *(
-                f"neigh add {server(k)} lladdr {leg_mac(k) if own_leg else MAC} dev {PEER} nud permanent"
+                f"neigh add {server(k)} lladdr {leg_mac(k) if name in OWN_LEG else MAC} dev {PEER} nud permanent"
                 for k in everyone
             ),
         ],

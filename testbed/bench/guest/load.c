@@ -1,7 +1,7 @@
 /* Serves and loads a server address per tenant: connections, requests, datagrams; times system calls.
  *
- *   load serve PORT [NAMESPACE...]   one thread for all, or one thread and listener a namespace;
- *                                    says "ready" when all listen
+ *   load serve PORT [NAMESPACE...]   one thread for all, or one thread and listener a namespace; each
+ *                                    says "ready" on a line of its own when it listens
  *   load conn|req|udp TENANTS PORT SECONDS   from 192.168.0.1, to random tenants, one at a time, after
  *                                    a third as long that does not count: an emulator translates meanwhile
  *   load ops COUNT [DIRECT VIRTUAL]  nanoseconds of socket() with close(), of setting the thread's FIB,
@@ -17,7 +17,6 @@
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +38,6 @@
 #define PR_FIB_SET 1
 
 static int port;
-static atomic_int deaf; /* threads that do not listen yet */
 static double set_aside; /* seconds that a batch spent on what is not to be timed */
 
 static void die(const char *what)
@@ -133,10 +131,8 @@ static void *serve(void *space)
 	epoll_ctl(loop, EPOLL_CTL_ADD, tcp, &event);
 	event.data.fd = udp;
 	epoll_ctl(loop, EPOLL_CTL_ADD, udp, &event);
-	if (atomic_fetch_sub(&deaf, 1) == 1) {
-		puts("ready");
-		fflush(stdout);
-	}
+	puts("ready");
+	fflush(stdout);
 	for (;;) {
 		count = epoll_wait(loop, events, 64, -1);
 		for (i = 0; i < count; i++) {
@@ -168,15 +164,12 @@ static int serve_all(int count, char **spaces)
 	pthread_t thread;
 	int i;
 
-	atomic_store(&deaf, count ? count : 1);
 	pthread_attr_init(&small);
 	pthread_attr_setstacksize(&small, 64 << 10);
-	for (i = 0; i < count; i++)
+	for (i = 1; i < count; i++)
 		if (pthread_create(&thread, &small, serve, spaces[i]))
 			die("pthread_create");
-	if (count)
-		pause();
-	serve(NULL);
+	serve(count ? spaces[0] : NULL);
 	return 0;
 }
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -38,6 +39,7 @@ from .designs import (
 LOAD = "/opt/bench/load"
 PORT = 7100
 COUNT = "10000"
+READY_S = 60
 
 
 def free_kib() -> int:
@@ -71,7 +73,7 @@ def measure_adding(name: str, count: int) -> dict[str, Any]:
     what it takes to add one by itself (`alone_ms`: a command's start).
     """
     connect(name, count)
-    servers: list[subprocess.Popen[str]] = []
+    servers: list[subprocess.Popen[bytes]] = []
     took_ms: list[float] = []
     steps = [range(1, 2)] if count == 1 else [range(1, 2), range(2, 3), range(3, count + 1)]
     try:
@@ -106,7 +108,7 @@ def measure_load(
         result: dict[str, Any] = {
             "memory_kib": (free[-2] - free[-1]) / max(1, count - 1),
             "threads": sum(tasks),
-            "listeners": 2 * (count if name == "netns" else 1),
+            "listeners": 2 * (count if name in {"netns", "procs"} else 1),
         }
         for kind in ("conn", "req", "udp"):
             client = ("taskset", "-c", "0", "nsenter", f"--net=/run/netns/{CLIENTS}", "--", LOAD)
@@ -118,32 +120,53 @@ def measure_load(
     return result
 
 
-def added(name: str, tenants: Sequence[int]) -> list[subprocess.Popen[str]]:
+def added(name: str, tenants: Sequence[int]) -> list[subprocess.Popen[bytes]]:
     """Add tenants; return what was started to answer them, which in most designs the first tenant's does."""
     spaces = DESIGNS[name](tenants)
-    return [serve(name, spaces)] if spaces or 1 in tenants else []
+    if name == "procs":
+        return serve(name, [[space] for space in spaces])
+    return serve(name, [spaces]) if spaces or 1 in tenants else []
 
 
-def end(servers: list[subprocess.Popen[str]]) -> None:
+def end(servers: list[subprocess.Popen[bytes]]) -> None:
     """End what answers."""
     for listening in servers:
         listening.kill()
-        listening.communicate()
+    for listening in servers:
+        listening.wait()
 
 
-def serve(name: str, spaces: list[str]) -> subprocess.Popen[str]:
-    """Start what answers, a thread for each of `spaces`; it listens."""
+def serve(name: str, groups: list[list[str]]) -> list[subprocess.Popen[bytes]]:
+    """Start what answers, a process for each group of namespaces and a thread for each of them; they listen."""
     prefix = [] if name in OURS else ["nsenter", f"--net=/run/netns/{SERVER}", "--"]
     environment = {**os.environ, **({"LOAD_KEEP_DEVICE": "1"} if name == "vrf" else {})}
-    started = subprocess.Popen(
-        ["taskset", "-c", "0", *prefix, LOAD, "serve", str(PORT), *spaces],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    if not started.stdout or started.stdout.readline() != "ready\n":
-        raise RuntimeError(f"the server of {name} ended with {started.wait()}")
+    reading, writing = os.pipe()
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {0})  # theirs, too
+    started = [
+        subprocess.Popen(
+            [*([] if spaces else prefix), LOAD, "serve", str(PORT), *spaces],
+            env=environment,
+            stdout=writing,
+        )
+        for spaces in groups
+    ]
+    os.sched_setaffinity(0, processors)
+    os.close(writing)
+    _await_ready(reading, sum(max(1, len(spaces)) for spaces in groups))
+    os.close(reading)
     return started
+
+
+def _await_ready(said: int, count: int) -> None:
+    """Wait until `count` lines have been said; one that ends instead says none."""
+    while count > 0:
+        if not select.select([said], [], [], READY_S)[0]:
+            raise RuntimeError(f"{count} servers do not listen")
+        lines = os.read(said, 1 << 16)
+        if not lines:
+            raise RuntimeError(f"{count} servers have ended")
+        count -= lines.count(b"\n")
 
 
 def operations(repeats: int) -> Iterator[dict[str, Any]]:

@@ -259,6 +259,14 @@ def _has_link_local(name: str) -> bool:
     )
 
 
+def await_link_local() -> None:
+    """Wait for what the kernel makes some time after a link is up: FIB 0 has no other source there."""
+    wait_for(lambda: _has_link_local(NIC), f"link-local address of {NIC}")
+    for tenant in TENANTS:
+        with namespace(tenant):
+            wait_for(lambda t=tenant: _has_link_local(f"u{t}"), "a router's link-local address")  # type: ignore[misc]
+
+
 def drops() -> dict[str, int]:
     """Return the drop counters."""
     return bpfmap.read_drops()
@@ -292,14 +300,7 @@ class Lab:
         for tenant in TENANTS:
             self._start_tenant(tenant)
         put(document())  # which brings the link up
-        self._await_link_local()
-
-    def _await_link_local(self) -> None:
-        """Wait for what the kernel makes some time after a link is up: FIB 0 has no other source there."""
-        wait_for(lambda: _has_link_local(NIC), f"link-local address of {NIC}")
-        for tenant in TENANTS:
-            with namespace(tenant):
-                wait_for(lambda t=tenant: _has_link_local(f"u{t}"), "a router's link-local address")  # type: ignore[misc]
+        await_link_local()
 
     def _start_tenant(self, tenant: int) -> None:
         name, leg = f"fibc-r{tenant}", f"u{tenant}"

@@ -1,0 +1,123 @@
+"""Notices that somebody else changes, meanwhile, what apply goes by: then it has to look again.
+
+The kernel tells every change of links, addresses, neighbours, routes and rules to groups of rtnetlink, in the
+moment in which it is made and with the port of who asked for it. Our own, thousands, are dropped by a filter
+in the kernel, and so are the routes of table `local`, which it makes for each address.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Self
+
+from . import codec
+from .desired import Objects
+from .entries import AddressEvent
+from .rules import TABLES
+
+# RTNLGRP_*: links; then IPv4's addresses, routes and rules; IPv6's; neighbours of both.
+_GROUPS = (1, 5, 7, 8, 9, 11, 19, 3)
+_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
+_RECEIVE_BUFFER = 1 << 20  # more than fits is noticed as well
+_RECEIVE_BYTES = 1 << 16
+_LOCAL_TABLE = 255
+_KIND_AT, _PORT_AT, _TABLE_AT = 4, 12, codec.HEADER.size + 4  # in a message about a route
+
+
+class Others:
+    """Hears of others' changes from now on. Close it, or use it as a context manager.
+
+    `port` is that of the socket whose changes are ours, `index` the interface that matters.
+    """
+
+    def __init__(self, port: int, index: int) -> None:
+        self._index = index
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+        self._socket.settimeout(0)
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        instructions = _filter(port)
+        program = ctypes.create_string_buffer(instructions)
+        count = len(instructions) // 8
+        filtering = struct.pack("@HP", count, ctypes.addressof(program))  # struct sock_fprog
+        self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
+        self._socket.bind((0, 0))
+        for group in _GROUPS:
+            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def have_changed(self, desired: Objects) -> bool:
+        """Whether anything has been changed into what is not desired, or may have been."""
+        try:
+            return any(self._matters(kind, data, desired) for kind, data in self._news())
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            return True  # there was more than we have heard of
+
+    def _news(self) -> Iterator[tuple[int, bytes]]:
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return
+            yield from ((kind, body) for kind, _, _, body in codec.split(data))
+
+    def _matters(self, kind: int, data: bytes, desired: Objects) -> bool:
+        if kind in {codec.NEWLINK, codec.DELLINK}:
+            index, is_up = codec.decode_link(data)
+            return index == self._index and (kind == codec.DELLINK or not is_up)
+        if kind in {codec.NEWADDR, codec.DELADDR}:
+            return self._address_matters(codec.decode_address(kind, data), desired)
+        if kind in {codec.NEWNEIGH, codec.DELNEIGH}:
+            return self._neighbour_matters(kind, data, desired)
+        is_rule = kind not in {codec.NEWROUTE, codec.DELROUTE}
+        return is_rule or codec.decode_route(data).table in TABLES
+
+    def _address_matters(self, event: AddressEvent, desired: Objects) -> bool:
+        # The kernel tells an IPv6 address of ours, too, as if it had made it by itself.
+        is_as_desired = event.is_new and event.address in desired.addresses
+        return event.interface == self._index and not (event.is_of_link or is_as_desired)
+
+    def _neighbour_matters(self, kind: int, data: bytes, desired: Objects) -> bool:
+        entry, index, is_permanent = codec.decode_neighbour(data)
+        if index != self._index or (kind == codec.NEWNEIGH and entry in desired.neighbours):
+            return index == self._index and not is_permanent
+        return is_permanent or any(entry.address == each.address for each in desired.neighbours)
+
+
+def _filter(port: int) -> bytes:
+    """Return a classic BPF program that drops what `port` asked for, and routes of table `local`.
+
+    It loads numbers as the network has them, and the kernel's messages are in the host's order.
+    """
+
+    def as_loaded(form: str, number: int) -> int:
+        return int.from_bytes(struct.pack(form, number), "big")
+
+    load_word, load_half, load_byte, if_equal, end = 0x20, 0x28, 0x30, 0x15, 0x06
+    program = (
+        (load_word, 0, 0, _PORT_AT),
+        (if_equal, 6, 0, as_loaded("=I", port)),
+        (load_half, 0, 0, _KIND_AT),
+        (if_equal, 1, 0, as_loaded("=H", codec.NEWROUTE)),
+        (if_equal, 0, 2, as_loaded("=H", codec.DELROUTE)),
+        (load_byte, 0, 0, _TABLE_AT),
+        (if_equal, 1, 0, _LOCAL_TABLE),
+        (end, 0, 0, 0xFFFFFFFF),
+        (end, 0, 0, 0),
+    )
+    return b"".join(struct.pack("=HBBI", *each) for each in program)  # struct sock_filter

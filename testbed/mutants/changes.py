@@ -1,0 +1,46 @@
+"""Defects in how `fibctl apply` sees what others change meanwhile."""
+
+from __future__ import annotations
+
+from testbed.mutants.mutant import Mutant, Patch
+
+_OTHERS = "conformance/test_rows.py::test_rows_hold[test_others]"
+
+CHANGES = (
+    Mutant(
+        "others-unheard",
+        "what somebody else changes while `fibctl apply` is at work goes unnoticed",
+        (_OTHERS,),
+        (
+            Patch(
+                "others.py",
+                "            return any(self._matters(kind, data, desired) for kind, data in self._news())\n",
+                "            return False\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "neighbours-unheard",
+        "`fibctl apply` does not hear of a neighbour that gets another MAC meanwhile",
+        (_OTHERS,),
+        (
+            Patch(
+                "others.py",
+                "_GROUPS = (1, 5, 7, 8, 9, 11, 19, 3)",
+                "_GROUPS = (1, 5, 7, 8, 9, 11, 19)",
+            ),
+        ),
+    ),
+    Mutant(
+        "own-changes-heard",
+        "`fibctl apply` takes its own changes for those of others, and reads everything again",
+        (_OTHERS,),
+        (
+            Patch(
+                "others.py",
+                '        (if_equal, 6, 0, as_loaded("=I", port)),\n',
+                '        (if_equal, 0, 0, as_loaded("=I", port)),\n',
+            ),
+        ),
+    ),
+)
