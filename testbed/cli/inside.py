@@ -15,7 +15,7 @@ from testbed.drivers import ending, glance, namespace, process
 from testbed.errors import InputError, Problem, TestbedError, did_you_mean
 from testbed.lifecycle.deployment import Deployment, open_deployment
 from testbed.lifecycle.store import Store, state_root
-from testbed.plan.resources import Plan, Role, TenantPlan, VmPlan
+from testbed.plan.resources import Plan, Role, TenantPlan
 
 _CONSOLE_LOG, _DAEMON_LOG = "console.log", "/var/log/tenantd.log"
 _SSH_FAILED = 255
@@ -61,7 +61,7 @@ def go_inside(name: str, target: str, command: Sequence[str]) -> NoReturn:
     mark = "" if is_terminal or not command else ending.new_mark()
     tenant_name, _, part = target.partition(":")
     if target == "sut":
-        if isinstance(deployment.plan.sut.machine, VmPlan) and not deployment.sut().is_running():
+        if not deployment.remote and not deployment.sut().is_running():
             raise _absent(deployment, "the SUT", "not running")
         ssh = ["ssh", "-F", str(deployment.sut().ssh_config)]
         whole = [*(["env", mark] if mark else []), *command]

@@ -1,4 +1,4 @@
-"""Whose a user's machine is while a deployment has put something there, and taking that off again.
+"""A machine of the user's: reaching it, whose it is while a deployment has something there, leaving it.
 
 The folder of the extensions there holds the deployment's id, and comes into being with it: by one
 rename, so that of two deployments, of two hosts too, one gets the machine. A machine that has any of
@@ -10,10 +10,12 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from testbed.drivers import links
 from testbed.errors import PreflightError, TestbedError
 from testbed.events import Events
 from testbed.lifecycle import daemon
-from testbed.lifecycle.deployment import Deployment
+from testbed.lifecycle.deployment import Deployment, open_deployment
+from testbed.lifecycle.store import Store
 from testbed.plan.resources import RemotePlan
 from testbed.sut.extension import COMMAND, GUEST_ROOT, PINS, STATE
 
@@ -57,18 +59,63 @@ rm -rf "$old"
 """
 
 
+def refuse_shared_uplink(store: Store, deployment: Deployment) -> None:
+    """Refuse an interface of the user's on which another deployment has its routers.
+
+    Raises:
+        PreflightError: with that deployment's name.
+    """
+    if not deployment.remote:
+        return
+    for record in store.all():
+        if record.id == deployment.record.id or not links.namespaces_of(record.id):
+            continue
+        try:
+            other = open_deployment(store, record)
+        except TestbedError:  # damaged, or removed meanwhile
+            continue
+        if other.remote and other.uplink == deployment.uplink:
+            raise PreflightError(
+                f"interface {deployment.uplink!r} is the uplink of deployment {record.name!r}",
+                hint=f"one at a time: testbed down {record.name}",
+            )
+
+
+def reach(deployment: Deployment, events: Events) -> bool:
+    """Reach a machine of the user's, and claim it, before anything is made that would need it.
+
+    Returns:
+        whether the SUT can have FIBs, as a VM of ours can; a machine that cannot is not claimed.
+
+    Raises:
+        PreflightError: it is not as the topology says, or somebody else's.
+    """
+    if not deployment.remote:
+        return True
+    if not links.exists(deployment.uplink):
+        raise PreflightError(
+            f"this host has no interface {deployment.uplink!r}",
+            hint="correct 'uplink:' in the topology",
+        )
+    deployment.sut().start(events)
+    has_fibs = not deployment.gaps()
+    if has_fibs:
+        _take(deployment, deployment.remote)
+    return has_fibs
+
+
 def is_taken(folder: Path) -> bool:
     """Whether the deployment of that folder may have something on a machine of the user's."""
     return (folder / MARK).exists()
 
 
-def take(deployment: Deployment) -> None:
+def _take(deployment: Deployment, remote: RemotePlan) -> None:
     """Claim the user's machine for a deployment, before anything is changed there.
 
     Raises:
         PreflightError: another deployment has it, or somebody else what we would bring.
     """
-    remote, channel = _remote(deployment), deployment.sut().channel
+    channel = deployment.sut().channel
     mark = deployment.folder / MARK
     was_taken = mark.exists()
     mark.touch()
@@ -103,7 +150,9 @@ def release(deployment: Deployment, events: Events) -> None:
     Raises:
         TestbedError: when the machine cannot be reached, or something cannot be taken off.
     """
-    remote, sut = _remote(deployment), deployment.sut()
+    remote, sut = deployment.remote, deployment.sut()
+    if not remote:
+        return
     try:
         with events.step(f"take FIBs and daemon off {remote.host}"):
             sut.require_answer()
@@ -117,10 +166,3 @@ def release(deployment: Deployment, events: Events) -> None:
             f"testbed down {deployment.record.name} --leave-sut",
         ) from error
     (deployment.folder / MARK).unlink()
-
-
-def _remote(deployment: Deployment) -> RemotePlan:
-    machine = deployment.plan.sut.machine
-    if not isinstance(machine, RemotePlan):
-        raise TypeError("the SUT is a VM of ours, not a machine of the user's")
-    return machine

@@ -25,6 +25,12 @@ class Deployment:
     folder: Path
 
     @property
+    def remote(self) -> RemotePlan | None:
+        """The machine of the user's that is the SUT; none where it is a VM of ours."""
+        machine = self.plan.sut.machine
+        return machine if isinstance(machine, RemotePlan) else None
+
+    @property
     def uplink(self) -> str:
         """The host interface that is the shared segment: our VM's tap, or the user's."""
         machine = self.plan.sut.machine
@@ -32,7 +38,7 @@ class Deployment:
 
     def sut(self) -> Sut:
         """Return the handle of the system under test; starts nothing."""
-        if isinstance(self.plan.sut.machine, RemotePlan):
+        if self.remote:
             return RemoteMachine(self.plan, self.folder)
         return LinuxVm(self.plan, self.folder, cache_root())
 
@@ -42,7 +48,7 @@ class Deployment:
         Raises:
             TestbedError: when a machine of the user's cannot be reached.
         """
-        if isinstance(self.plan.sut.machine, VmPlan):
+        if not self.remote:
             return ()
         return tuple(found for found in self.sut().capabilities() if not found.supported)
 

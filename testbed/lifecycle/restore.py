@@ -20,7 +20,7 @@ from testbed.lifecycle.lease import Changed, changed, mark_restored
 from testbed.lifecycle.store import Store, cache_root
 from testbed.lifecycle.tenants import ensure_tenant
 from testbed.lifecycle.up import repair
-from testbed.plan.resources import TenantPlan, VmPlan
+from testbed.plan.resources import TenantPlan
 
 _LIMIT_S = 600.0
 
@@ -66,7 +66,7 @@ def remove_routers(deployment: Deployment, tenants: Collection[str]) -> None:
 
 def set_clock(deployment: Deployment) -> None:
     """Set the SUT's clock, which no state of the plan tells; a user's own machine keeps its time."""
-    if isinstance(deployment.plan.sut.machine, VmPlan):
+    if not deployment.remote:
         deployment.sut().set_clock()
 
 

@@ -29,7 +29,7 @@ from testbed.model.fields import require_name
 from testbed.model.load import load_topology
 from testbed.model.topology import Topology
 from testbed.plan.fibstate import fib_state
-from testbed.plan.resources import RemotePlan, Role, TenantPlan, VmPlan
+from testbed.plan.resources import Role, TenantPlan, VmPlan
 from testbed.sut.protocol import Sut
 
 _TENANTS_AT_ONCE = 4
@@ -97,18 +97,18 @@ def repair(store: Store, deployment: Deployment, events: Events) -> None:
         store.locked(deployment.record, events),
         recorded(deployment.folder, events),
     ):
-        _converge(deployment, events, has_fibs=_reach(deployment, events))
+        _converge(deployment, events, has_fibs=claim.reach(deployment, events))
 
 
 def _refuse_what_cannot_be(store: Store, deployment: Deployment, events: Events) -> bool:
-    """Refuse what does not fit or cannot be reached, before anything is made; return what `_reach` does."""
+    """Refuse what does not fit or cannot be reached, before anything is made; return what `claim.reach` does."""
     identity = deployment.record.id
     is_new = not links.namespaces_of(identity) and not claim.is_taken(deployment.folder)
     try:
         if is_new:  # what runs already has shown that it fits
             _check_budget(deployment, events)
-            _refuse_shared_uplink(store, deployment)
-        return _reach(deployment, events)
+            claim.refuse_shared_uplink(store, deployment)
+        return claim.reach(deployment, events)
     except PreflightError:
         if is_new:  # nothing of it was made
             deployment.sut().stop()
@@ -140,56 +140,6 @@ def _runs(store: Store, record: Record, topology: Topology) -> bool:
         return recorded_topology(store, record) == topology
     except TestbedError:  # removed meanwhile, or recorded by another version of ours
         return False
-
-
-def _refuse_shared_uplink(store: Store, deployment: Deployment) -> None:
-    """Refuse an interface of the user's on which another deployment has its routers.
-
-    Raises:
-        PreflightError: with that deployment's name.
-    """
-    wanted = _users_uplink(deployment)
-    for record in store.all() if wanted else ():
-        if record.id == deployment.record.id or not links.namespaces_of(record.id):
-            continue
-        try:
-            other = open_deployment(store, record)
-        except TestbedError:  # damaged, or removed meanwhile
-            continue
-        if _users_uplink(other) == wanted:
-            raise PreflightError(
-                f"interface {wanted!r} is the uplink of deployment {record.name!r}",
-                hint=f"one at a time: testbed down {record.name}",
-            )
-
-
-def _users_uplink(deployment: Deployment) -> str:
-    """Return the interface of the user's that leads to his machine, empty for a VM of ours."""
-    machine = deployment.plan.sut.machine
-    return machine.uplink if isinstance(machine, RemotePlan) else ""
-
-
-def _reach(deployment: Deployment, events: Events) -> bool:
-    """Reach a machine of the user's, and claim it, before anything is made that would need it.
-
-    Returns:
-        whether the SUT can have FIBs; a machine that cannot is not claimed.
-
-    Raises:
-        PreflightError: it is not as the topology says, or somebody else's.
-    """
-    if isinstance(deployment.plan.sut.machine, VmPlan):
-        return True
-    if not links.exists(deployment.uplink):
-        raise PreflightError(
-            f"this host has no interface {deployment.uplink!r}",
-            hint="correct 'uplink:' in the topology",
-        )
-    deployment.sut().start(events)
-    has_fibs = not deployment.gaps()
-    if has_fibs:
-        claim.take(deployment)
-    return has_fibs
 
 
 def _converge(deployment: Deployment, events: Events, *, has_fibs: bool) -> None:
@@ -229,7 +179,7 @@ def _images(client: Future[docker.DockerClient], events: Events) -> dict[Role, s
 
 
 def _start_sut(deployment: Deployment, sut: Sut, events: Events, *, has_fibs: bool) -> None:
-    if isinstance(deployment.plan.sut.machine, VmPlan):
+    if not deployment.remote:
         sut.start(events)
     if not has_fibs:
         events.note("FIBs are not configured", "the SUT lacks what the extensions need")

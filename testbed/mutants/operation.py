@@ -19,6 +19,7 @@ _GAPS = (
 )
 _OWN = "operation/test_own_machine.py::test_machine_is_one_deployments_and_as_before_after_down"
 
+_CLAIM = "testbed/lifecycle/claim.py"
 _DOWN = "testbed/lifecycle/down.py"
 _LINKS = "testbed/drivers/links.py"
 _STORE = "testbed/drivers/store.py"
@@ -188,7 +189,19 @@ OPERATION = (
         "machine-of-others",
         "a machine that has FIBs from somebody else is taken",
         (_GAPS,),
-        (Patch("testbed/lifecycle/claim.py", 'if [ "$found" ]; then', "if false; then"),),
+        (Patch(_CLAIM, 'if [ "$found" ]; then', "if false; then"),),
+    ),
+    Mutant(
+        "machine-shared",
+        "a machine that another deployment has is taken",
+        (_OWN,),
+        (Patch(_CLAIM, "    if holder == deployment.record.id:\n", "    if holder != '-':\n"),),
+    ),
+    Mutant(
+        "uplink-shared",
+        "two deployments have one interface of the user's",
+        (_GAPS,),
+        (Patch(_CLAIM, "if other.remote and other.uplink == deployment.uplink:", "if False:"),),
     ),
     Mutant(
         "settings-left",

@@ -34,7 +34,7 @@ def test_missing_uplink_is_told_before_anything_is_made(
 ) -> None:
     monkeypatch.setattr(links, "exists", lambda _: False)
     with pytest.raises(PreflightError, match="this host has no interface 'vmtap7'") as caught:
-        up._reach(deployment, Events())
+        claim.reach(deployment, Events())
     assert caught.value.hint == "correct 'uplink:' in the topology"
 
 
