@@ -2,8 +2,8 @@
 
     python -m testbed.bench [PART...]    QUICK=1: within five minutes; LONG=1: also 10,000 tenants
 
-All parts write docs/bench/: results.json for machines, README.md and pictures for people; some
-alone are printed as JSON lines.
+All parts write docs/bench/: results.json for machines, README.md and pictures for people, in which the
+ratios of the run that was there are compared with; some alone are printed as JSON lines.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from testbed.bench import footprint, inside, peers, report, suite, whole, wiring
+from testbed.bench.compare import Run
 from testbed.bench.scope import FULL, LONG, QUICK, Scope
 from testbed.errors import ExitCode, TestbedError
 from testbed.events import Event, Events, Phase
@@ -86,13 +87,23 @@ def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[lis
 
 def _write(about: dict[str, Any], measured: list[dict[str, Any]]) -> None:
     DOCS.mkdir(parents=True, exist_ok=True)
+    former = _former()
     text = json.dumps({"about": about, "measurements": measured}, indent=1)
     (DOCS / "results.json").write_text(f"{text}\n")
-    page = report.page(about, measured)
+    page = report.page(about, measured, former)
     (DOCS / "README.md").write_text(page)
     for name, picture in report.pictures(measured):
         (DOCS / name).write_text(picture)
     sys.stdout.write(page)
+
+
+def _former() -> Run | None:
+    """Return the run that was written last."""
+    try:
+        said = json.loads((DOCS / "results.json").read_text())
+        return Run(said["about"], said["measurements"])
+    except (FileNotFoundError, ValueError, KeyError):  # none, or no results of ours
+        return None
 
 
 def _about(scope: Scope, took_s: float, loads: Sequence[float]) -> dict[str, Any]:

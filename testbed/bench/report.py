@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from testbed.bench import peers, results, targets
+from testbed.bench import compare, peers, results, targets
+from testbed.bench.compare import Run
 from testbed.bench.results import Sum, by_round, rate
 from testbed.lifecycle import capacity
 from testbed.plan.resources import Role
@@ -21,8 +22,10 @@ _CALLS = {
 }
 
 
-def page(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> str:
-    """Return the page."""
+def page(
+    about: Mapping[str, Any], measured: Sequence[dict[str, Any]], former: Run | None = None
+) -> str:
+    """Return the page, with what a former run said of the same, if there is one."""
     load = about["load"]
     rows = [
         "# What it costs",
@@ -116,6 +119,7 @@ def page(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> str:
         "",
         *_suite(measured),
         "",
+        *(["## The run before", "", *compare.rows(former, measured), ""] if former else []),
         "## What failed or was left out",
         "",
         *_failures(about, measured),

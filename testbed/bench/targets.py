@@ -51,9 +51,15 @@ def rows(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield the table of all targets for which something was measured."""
     yield "| | asked | measured | |"
     yield "|---|---|---|---|"
-    good = [item for item in measured if "error" not in item]
-    for target in (*_wholes(good), *_wiring(good), *_scaling(good), *_calls(good), *_designs(good)):
+    for target in targets(measured):
         yield target.row()
+
+
+def targets(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
+    """Yield all targets for which something was measured."""
+    good = [item for item in measured if "error" not in item]
+    for kind in (_wholes, _wiring, _scaling, _calls, _designs):
+        yield from kind(good)
 
 
 def _wholes(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from testbed.bench import report
+from testbed.bench.compare import Run
 
 ABOUT = {
     "scope": "quick",
@@ -128,3 +129,23 @@ def test_page_of_nothing_says_so() -> None:
     assert "- The suite by workers: not in a quick run." in page
     assert "- Whole topologies: not in a quick run." in page
     assert not list(report.pictures([]))
+
+
+def test_page_compares_ratios_with_the_run_before() -> None:
+    other = [
+        *(row for n in range(3) for row in design("fib", n, 500)),
+        *(row for n in range(3) for row in design("rules", n, 300, memory_kib=40)),
+        *design("gone", 0, 1),
+        {"scaling": 10000, "fibs": 1, "round": 0, "conn": {"per_s": 100}},
+        {"scaling": 10000, "fibs": 10000, "round": 0, "conn": {"per_s": 99}},
+    ]
+    page = report.page(ABOUT, EVERYTHING, Run({**ABOUT, "host": "another"}, other))
+    title = "connections/s with 10,000 FIBs, of those with one of as many addresses"
+    for line in (
+        "Then: 2026-01-01 00:00 (quick), on another.",
+        f"| {title} | 0.99 | 0.97 |",
+        "| connections | 1 | 0.833 |",  # 0.5 now, 0.6 then
+        "| memory a tenant | 1 | 1 |",
+    ):
+        assert line in page
+    assert "## The run before" not in report.page(ABOUT, EVERYTHING)
