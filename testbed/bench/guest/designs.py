@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
+import gc
 import json
 import os
 import socket
@@ -16,13 +17,20 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import Process
 from pathlib import Path
 from typing import Any
 
+from fib.apply import read_present
+from fib.change import compare, execute
+from fib.desired import build_config, build_desired
+from fib.document import parse_document
 from fib.entries import Address, Neighbour, Route
 from fib.netlink import Rtnetlink
 
 NIC, PEER, CLIENTS, SERVER = "bench0", "peer0", "bench-clients", "bench-server"
+NETWORK = "10.64.0.0/12"
+MOST_ADDRESSES = 10_000  # on one interface; of more a local route is made
 RESOLVER, VIRTUAL = "192.168.0.53", "192.0.2.53"
 MAC, PEER_MAC = "02:fe:00:00:00:01", "02:fe:00:00:00:02"
 _CLONE_NEWNET = 0x40000000
@@ -48,12 +56,12 @@ def server(tenant: int) -> str:
 
 
 def router(tenant: int) -> str:
-    """Return the next hop to a tenant's network."""
-    return str_of(8 * (tenant - 1) + 6)
+    """Return the next hop to a tenant's network, which is outside NETWORK."""
+    return str_of((1 << 20) + 8 * (tenant - 1))
 
 
 def str_of(offset: int) -> str:
-    """Return the address at `offset` in 10.64.0.0/12."""
+    """Return the address at `offset` from NETWORK's first."""
     return socket.inet_ntoa(struct.pack("!I", 0x0A400000 + offset))
 
 
@@ -112,7 +120,36 @@ def apply(entries: list[dict[str, Any]]) -> None:
         "virtual_resolvers": [VIRTUAL],
         "fibs": entries,
     }
-    run("fibctl", "apply", "-", stdin=json.dumps(document))
+    if sum(len(each["addresses"]) for each in entries) > MOST_ADDRESSES:
+        _apply_by_prefix(document)
+    else:
+        run("fibctl", "apply", "-", stdin=json.dumps(document))
+
+
+def _apply_by_prefix(document: dict[str, Any]) -> None:
+    """Do the same, but let one local route stand for the addresses of the interface.
+
+    For each new one the kernel walks all that the interface has (__inet_insert_ifa).
+    """
+    first = {**document["fibs"][0], "addresses": document["fibs"][0]["addresses"][:1]}
+    run("fibctl", "apply", "-", stdin=json.dumps({**document, "fibs": [first]}))
+    batch([f"route add local {NETWORK} dev {NIC} table local"])
+    child = Process(target=_add_without_addresses, args=(document,))  # whose memory goes with it
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(f"FIBs without addresses: exit code {child.exitcode}")
+
+
+def _add_without_addresses(document: dict[str, Any]) -> None:
+    gc.disable()  # as fibctl does
+    index = socket.if_nametoindex(NIC)
+    parsed = parse_document(document)
+    with Rtnetlink(index) as netlink:
+        present = read_present(netlink)
+        desired = build_desired(parsed, index, present.rules)
+        desired.addresses.intersection_update(present.addresses)
+        execute(netlink, desired, present, compare(desired, present), build_config(parsed))
 
 
 def rules(tenants: Sequence[int]) -> list[str]:
@@ -224,7 +261,7 @@ def connect(name: str, count: int) -> None:
             "link set lo up",
             "addr add 192.168.0.1/32 dev lo",
             f"link set {PEER} addrgenmode none up",
-            f"route add 10.64.0.0/12 dev {PEER} src 192.168.0.1",
+            f"route add {NETWORK} dev {PEER} src 192.168.0.1",
             *(
                 f"neigh add {server(k)} lladdr {leg_mac(k) if name in OWN_LEG else MAC} dev {PEER} nud permanent"
                 for k in everyone
