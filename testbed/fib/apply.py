@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from . import bpfmap, programs, store
@@ -139,6 +140,11 @@ def _refuse_second_interface(former: Document | None, document: Document) -> Non
 
 def read_present(netlink: Rtnetlink) -> Objects:
     """Read everything that is ours, and the stock rules that stand before ours."""
+    maps = Maps(*(_content(opener) for opener in bpfmap.CONFIGURED))
+    return replace(_read_routing(netlink), maps=maps)
+
+
+def _read_routing(netlink: Rtnetlink) -> Objects:
     rules = netlink.rules()
     stock = {stock_local_rule(family) for family in (socket.AF_INET, socket.AF_INET6)}
     return Objects(
@@ -146,7 +152,6 @@ def read_present(netlink: Rtnetlink) -> Objects:
         neighbours=netlink.neighbours(),
         routes=netlink.routes(TABLES),
         rules={rule for rule, ours in rules if ours or rule in stock},
-        maps=Maps(*(_content(opener) for opener in bpfmap.CONFIGURED)),
     )
 
 
@@ -156,28 +161,37 @@ def _content(opener: Callable[[], bpfmap.BpfMap]) -> dict[bytes, bytes]:
 
 
 def remove_everything(interface: str) -> None:
-    """Take off what apply made, programs last; the stock rules come back first."""
+    """Take off what apply made, programs last; the stock rules come back first.
+
+    Where nothing is, nothing happens: what the interface has then is somebody else's.
+    """
     with locked():
-        with Rtnetlink(interface_index(interface)) as netlink:
-            present = read_present(netlink)
-            # Without the rules a mark means nothing: these sockets would be FIB 0's.
-            with SockDiag() as diagnosis:
-                diagnosis.abort(lambda entry: 0 < entry.mark <= FIB_MAX)
-            stock = {stock_local_rule(f) for f in (socket.AF_INET, socket.AF_INET6)}
-            ours = present.rules - stock
-            if ours:
-                netlink.add(stock - present.rules)
-            closing = {route for route in present.routes if route.kind == NO_WAY}
-            netlink.remove(present.routes - closing)
-            netlink.remove(present.neighbours)
-            netlink.remove(present.addresses)
-            netlink.remove(closing)
-            netlink.remove(removal_order(ours))
-        _set_anchor(remove=True)
+        index = interface_index(interface)
+        if bpfmap.ROOT.exists():
+            _remove_routing(index)
         programs.detach(interface)
         restore_sysctls(interface)
         store.forget()
         RETIRED.unlink(missing_ok=True)
+
+
+def _remove_routing(index: int) -> None:
+    with Rtnetlink(index) as netlink:
+        present = _read_routing(netlink)
+        # Without the rules a mark means nothing: these sockets would be FIB 0's.
+        with SockDiag() as diagnosis:
+            diagnosis.abort(lambda entry: 0 < entry.mark <= FIB_MAX)
+        stock = {stock_local_rule(f) for f in (socket.AF_INET, socket.AF_INET6)}
+        ours = present.rules - stock
+        if ours:
+            netlink.add(stock - present.rules)
+        closing = {route for route in present.routes if route.kind == NO_WAY}
+        netlink.remove(present.routes - closing)
+        netlink.remove(present.neighbours)
+        netlink.remove(present.addresses)
+        netlink.remove(closing)
+        netlink.remove(removal_order(ours))
+    _set_anchor(remove=True)
 
 
 def interface_index(name: str) -> int:

@@ -81,7 +81,8 @@ def ensure_attached(interface: str) -> bool:
 
 def detach(interface: str) -> None:
     """Take off programs, links, maps and our qdisc; nothing to take off is no error."""
-    _load("detach", interface)
+    if bpfmap.ROOT.exists():
+        _load("detach", interface)
     made = _made_clsact(interface)
     if made.exists() and not any(_filters(interface, side) for side in _SIDES):
         _tc("qdisc", "del", "dev", interface, _CLSACT)

@@ -28,6 +28,12 @@ class Detach(Case):
         apply.remove_everything(lab.NIC)
         self.assertEqual(state(), before)
 
+    def test_row_55_detach_again_changes_nothing(self) -> None:
+        lab.run("ip", "addr", "add", "10.99.0.1/32", "dev", lab.NIC)
+        before = state()
+        apply.remove_everything(lab.NIC)
+        self.assertEqual(state(), before)
+
     def test_row_55_detach_spares_filters_of_others(self) -> None:
         lab.put(lab.document())
         others = ("dev", lab.NIC, "ingress", "prio", "9")
