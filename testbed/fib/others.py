@@ -11,12 +11,12 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Self
 
 from . import codec
 from .desired import Objects
-from .entries import AddressEvent
+from .entries import Neighbour
 from .rules import TABLES
 
 # RTNLGRP_*: links; then IPv4's addresses, routes and rules; IPv6's; neighbours of both.
@@ -62,11 +62,15 @@ class Others:
     def have_changed(self, desired: Objects) -> bool:
         """Whether anything has been changed into what is not desired, or may have been."""
         try:
-            return any(self._matters(kind, data, desired) for kind, data in self._news())
+            news = list(self._news())
         except OSError as error:
             if error.errno != errno.ENOBUFS:
                 raise
             return True  # there was more than we have heard of
+        if not news:
+            return False
+        neighbours = {entry.address: entry for entry in desired.neighbours}
+        return any(self._matters(kind, data, desired, neighbours) for kind, data in news)
 
     def _news(self) -> Iterator[tuple[int, bytes]]:
         while True:
@@ -76,27 +80,24 @@ class Others:
                 return
             yield from ((kind, body) for kind, _, _, body in codec.split(data))
 
-    def _matters(self, kind: int, data: bytes, desired: Objects) -> bool:
+    def _matters(
+        self, kind: int, data: bytes, desired: Objects, neighbours: Mapping[bytes, Neighbour]
+    ) -> bool:
         if kind in {codec.NEWLINK, codec.DELLINK}:
             index, is_up = codec.decode_link(data)
             return index == self._index and (kind == codec.DELLINK or not is_up)
         if kind in {codec.NEWADDR, codec.DELADDR}:
-            return self._address_matters(codec.decode_address(kind, data), desired)
+            event = codec.decode_address(kind, data)
+            # The kernel tells an IPv6 address of ours, too, as if it had made it by itself.
+            is_as_desired = event.is_new and event.address in desired.addresses
+            return event.interface == self._index and not (event.is_of_link or is_as_desired)
         if kind in {codec.NEWNEIGH, codec.DELNEIGH}:
-            return self._neighbour_matters(kind, data, desired)
+            entry, index, is_permanent = codec.decode_neighbour(data)
+            wanted = neighbours.get(entry.address)
+            is_as_desired = kind == codec.NEWNEIGH and is_permanent and entry == wanted
+            return index == self._index and not is_as_desired and (is_permanent or bool(wanted))
         is_rule = kind not in {codec.NEWROUTE, codec.DELROUTE}
         return is_rule or codec.decode_route(data).table in TABLES
-
-    def _address_matters(self, event: AddressEvent, desired: Objects) -> bool:
-        # The kernel tells an IPv6 address of ours, too, as if it had made it by itself.
-        is_as_desired = event.is_new and event.address in desired.addresses
-        return event.interface == self._index and not (event.is_of_link or is_as_desired)
-
-    def _neighbour_matters(self, kind: int, data: bytes, desired: Objects) -> bool:
-        entry, index, is_permanent = codec.decode_neighbour(data)
-        if index != self._index or (kind == codec.NEWNEIGH and entry in desired.neighbours):
-            return index == self._index and not is_permanent
-        return is_permanent or any(entry.address == each.address for each in desired.neighbours)
 
 
 def _filter(port: int) -> bytes:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -24,7 +25,7 @@ from pathlib import Path
 from testbed.drivers import hostlock
 from testbed.errors import TestbedError
 from testbed.events import Event, Events, Phase
-from testbed.lifecycle.store import state_root
+from testbed.lifecycle.store import Store, state_root
 from testbed.mutants.catalogue import MUTANTS
 from testbed.mutants.lab import Files, Lab, close_all, lane_store
 from testbed.mutants.mutant import Mutant, copy_tree
@@ -88,15 +89,17 @@ def main(arguments: Sequence[str]) -> int:
         _say(f"there is no mutant {min(unknown)!r}; there are: {known}")
         return 2
     chosen = [mutant for mutant in MUTANTS if not wanted or mutant.name in wanted]
+    if "--down" in arguments and not (root / "mutants").exists():
+        return 0
     (root / "mutants").mkdir(parents=True, exist_ok=True, mode=0o700)
-    with hostlock.held(root / ".mutants.lock", limit_s=1):
+    with ExitStack() as at_end:
+        at_end.callback(Store(root).close)
+        at_end.enter_context(hostlock.held(root / ".mutants.lock", limit_s=1))
         close_all(root, events)
         if "--down" in arguments:
             return 0
-        try:
-            results = _try_all(root, chosen, events, is_part=bool(wanted))
-        finally:
-            close_all(root, events)
+        at_end.callback(close_all, root, events)
+        results = _try_all(root, chosen, events, is_part=bool(wanted))
     _ARTEFACTS.mkdir(parents=True, exist_ok=True)
     (_ARTEFACTS / "mutants.json").write_text(as_json(results))
     _say(as_text(chosen, results))

@@ -15,8 +15,8 @@ CHANGES = (
         (
             Patch(
                 "others.py",
-                "            return any(self._matters(kind, data, desired) for kind, data in self._news())\n",
-                "            return False\n",
+                "        if not news:\n            return False\n",
+                "        if news or not news:\n            return False\n",
             ),
         ),
     ),
