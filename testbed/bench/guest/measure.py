@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import select
 import subprocess
 import sys
@@ -40,6 +41,7 @@ LOAD = "/opt/bench/load"
 PORT = 7100
 COUNT = "10000"
 READY_S = 60
+FILES = 1 << 16
 
 
 def free_kib() -> int:
@@ -195,6 +197,8 @@ def program_times() -> Iterator[dict[str, Any]]:
 
 def main(interface: str, what: str, *arguments: str) -> None:
     """Measure one thing."""
+    # ip(8) keeps open each namespace that its lines name.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     run("fibctl", "detach", interface)
     found: Iterable[dict[str, Any]]
     if what == "adding":
