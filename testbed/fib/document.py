@@ -97,7 +97,7 @@ def parse_fibs(data: object) -> tuple[Fib, ...]:
     """
     reader = _Reader()
     entries = data if isinstance(data, list) else [data]
-    fibs = tuple(reader.fib(entry, f"fibs[{index}]") for index, entry in enumerate(entries))
+    fibs = tuple(reader.fib(entry, ("fibs", index)) for index, entry in enumerate(entries))
     if reader.problems:
         raise InputError(reader.problems)
     return fibs

@@ -7,14 +7,13 @@ import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Self
 
 from . import codec
 from .entries import Address, AddressEvent, Entry, Neighbour, Route, Rule
+from .netsocket import NetlinkSocket
 
-_SOL_NETLINK, _ADD_MEMBERSHIP, _EXT_ACK, _STRICT_CHECK = 270, 1, 11, 12
+_SOL_NETLINK, _EXT_ACK, _STRICT_CHECK = 270, 11, 12
 _GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS = 5, 9
-_SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 8 << 20
 _CHUNK_MESSAGES = 512  # if all are refused, their answers fit the receive buffer many times
 _RECEIVE_BYTES = 1 << 16  # the kernel makes no larger parts of a dump
@@ -26,28 +25,17 @@ class NetlinkError(OSError):
     """The kernel refused a message; carries its errno and what it said."""
 
 
-class Rtnetlink:
+class Rtnetlink(NetlinkSocket):
     """A routing socket for one interface. Close it, or use it as a context manager."""
 
     def __init__(self, index: int) -> None:
+        super().__init__(receive_bytes=_RECEIVE_BUFFER)
         self._index = index
         self._sequence = 0
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))  # once, not for each answer
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         self._socket.setsockopt(_SOL_NETLINK, _EXT_ACK, 1)
         self._socket.setsockopt(_SOL_NETLINK, _STRICT_CHECK, 1)
         self._socket.bind((0, 0))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
 
     @property
     def port(self) -> int:
@@ -71,8 +59,7 @@ class Rtnetlink:
 
     def follow_addresses(self) -> None:
         """Let the kernel tell this socket of every address that comes or goes."""
-        for group in (_GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS):
-            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
+        self._follow((_GROUP_IPV4_ADDRESS, _GROUP_IPV6_ADDRESS))
 
     def receive_addresses(self) -> list[AddressEvent]:
         """Wait for news of addresses.
@@ -158,7 +145,7 @@ class Rtnetlink:
                 answered = sequence
                 code = -struct.unpack_from("=i", data)[0]
                 text = ""
-                if flags & 0x200:  # NLM_Fcodec.ACK_TLVS; 0x100: the request is not quoted in full
+                if flags & 0x200:  # NLM_F_ACK_TLVS; 0x100: the request is not quoted in full
                     quoted = codec.HEADER.unpack_from(data, 4)[0] if not flags & 0x100 else 16
                     text = codec.attributes_of(data, 4 + quoted).get(1, b"").rstrip(b"\0").decode()
                 yield sequence, code, text

@@ -12,52 +12,39 @@ import errno
 import socket
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Self
 
 from . import codec
 from .desired import Objects
 from .entries import Neighbour
+from .netsocket import NetlinkSocket
 from .rules import TABLES
 
 # RTNLGRP_*: links; then IPv4's addresses, routes and rules; IPv6's; neighbours of both.
 _GROUPS = (1, 5, 7, 8, 9, 11, 19, 3)
-_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
-_SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 26, 33
+_SO_ATTACH_FILTER = 26
 _RECEIVE_BUFFER = 1 << 20  # more than fits is noticed as well
 _RECEIVE_BYTES = 1 << 16
 _LOCAL_TABLE = 255
 _KIND_AT, _PORT_AT, _TABLE_AT = 4, 12, codec.HEADER.size + 4  # in a message about a route
 
 
-class Others:
+class Others(NetlinkSocket):
     """Hears of others' changes from now on. Close it, or use it as a context manager.
 
     `port` is that of the socket whose changes are ours, `index` the interface that matters.
     """
 
     def __init__(self, port: int, index: int) -> None:
+        super().__init__(receive_bytes=_RECEIVE_BUFFER)
         self._index = index
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         self._socket.settimeout(0)
-        self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         instructions = _filter(port)
         program = ctypes.create_string_buffer(instructions)
         count = len(instructions) // 8
         filtering = struct.pack("@HP", count, ctypes.addressof(program))  # struct sock_fprog
         self._socket.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filtering)
         self._socket.bind((0, 0))
-        for group in _GROUPS:
-            self._socket.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, group)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()
+        self._follow(_GROUPS)
 
     def have_changed(self, desired: Objects) -> bool:
         """Whether anything has been changed into what is not desired, or may have been."""

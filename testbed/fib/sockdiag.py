@@ -8,16 +8,16 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final
 
-_HEADER = struct.Struct("=IHHII")
+from . import codec
+from .netsocket import NetlinkSocket
+
 _REQUEST = struct.Struct("=BBBxI")
 _IDENTITY = struct.Struct("=2s2s16s16sI8s")
 _TAIL = struct.Struct("=IIIII")
 _NETLINK_SOCK_DIAG = 4
 _BY_FAMILY, _DESTROY = 20, 21
-_ERROR, _DONE = 2, 3
-_FLAG_REQUEST, _FLAG_ACK, _FLAG_DUMP = 0x1, 0x4, 0x300
 _ALL_STATES = 0xFFFFFFFF
 _MARK = 15
 
@@ -55,23 +55,11 @@ class Socket:
         return self.local[12:] if self.local[:12] == bytes(10) + b"\xff\xff" else self.local
 
 
-class SockDiag:
+class SockDiag(NetlinkSocket):
     """A sock_diag socket; marks are only told to a process with CAP_NET_ADMIN."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close it."""
-        self._socket.close()
+        super().__init__(_NETLINK_SOCK_DIAG)
 
     def sockets(self) -> Iterator[Socket]:
         """Yield every TCP and UDP socket."""
@@ -89,21 +77,21 @@ class SockDiag:
 
     def _dump(self, family: int, protocol: int) -> Iterator[Socket]:
         request = _REQUEST.pack(family, protocol, 0, _ALL_STATES) + bytes(48)
-        self._send(_BY_FAMILY, _FLAG_REQUEST | _FLAG_DUMP, request)
+        self._send(_BY_FAMILY, codec.REQUEST | codec.DUMP, request)
         while True:
             for kind, data in self._receive():
-                if kind == _DONE:
+                if kind == codec.DONE:
                     return
-                if kind == _ERROR:
+                if kind == codec.ERROR:
                     code = -struct.unpack_from("=i", data)[0]
                     raise OSError(code, f"sock_diag: {os.strerror(code)}")
                 yield _parse(protocol, data)
 
     def _destroy(self, entry: Socket) -> int:
         request = _REQUEST.pack(entry.family, entry.protocol, 0, _ALL_STATES) + entry.identity
-        self._send(_DESTROY, _FLAG_REQUEST | _FLAG_ACK, request)
+        self._send(_DESTROY, codec.REQUEST | codec.ACK, request)
         for kind, data in self._receive():
-            if kind == _ERROR:
+            if kind == codec.ERROR:
                 code = -struct.unpack_from("=i", data)[0]
                 # Closed meanwhile; a TIME_WAIT socket has nobody to tell.
                 if code in (errno.ENOENT, errno.EOPNOTSUPP):
@@ -113,15 +101,12 @@ class SockDiag:
         return 1
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
-        self._socket.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)
+        size = codec.HEADER.size + len(body)
+        self._socket.send(codec.HEADER.pack(size, kind, flags, 1, 0) + body)
 
-    def _receive(self) -> Iterator[tuple[int, bytes]]:
-        data = self._socket.recv(1 << 20)
-        start = 0
-        while start + _HEADER.size <= len(data):
-            size, kind, _, _, _ = _HEADER.unpack_from(data, start)
-            yield kind, data[start + 16 : start + size]
-            start += (size + 3) & ~3
+    def _receive(self) -> list[tuple[int, bytes]]:
+        messages = codec.split(self._socket.recv(1 << 20))
+        return [(kind, data) for kind, _, _, data in messages]
 
 
 def _parse(protocol: int, data: bytes) -> Socket:
