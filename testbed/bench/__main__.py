@@ -64,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
 def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[list[dict[str, Any]]]:
     for count, rounds in scope.wiring if "wiring" in parts else ():
         with events.step(f"wire {count} tenants, {rounds} times, and the same by ip"):
-            yield list(wiring.measure(count, rounds))
+            about = {"wiring": "routers and links", "tenants": count}
+            yield list(inside.kept(about, wiring.measure(count, rounds)))
     for name, rounds in scope.wholes if "whole" in parts else ():
         with events.step(f"bring {name} up and down, {rounds} times"):
             yield [whole.measure(name, number, events) for number in range(rounds)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,14 @@ def _deployment(topology: str, events: Events) -> Iterator[Deployment]:
         stop_shared(store, events)
 
 
+def kept(about: dict[str, Any], measured: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield what is measured; a failure is told at its end, and costs no other part."""
+    try:
+        yield from measured
+    except TestbedError as error:
+        yield about | {"error": error.message}
+
+
 def measure(parts: Sequence[str], scope: Scope, events: Events) -> Iterator[dict[str, Any]]:
     """Measure `parts`, in deployments that are brought up for it."""
     if {"starts", "additions", "footprint"} & set(parts):
@@ -60,7 +68,8 @@ def _in_the_hosts_time(
         raise ResourceError("the Docker daemon has gone away")
     if "starts" in parts:
         with events.step(f"start services, {scope.start_rounds} times, and the same by docker run"):
-            yield from starts.measure(client, deployment, scope.start_rounds)
+            measured = starts.measure(client, deployment, scope.start_rounds)
+            yield from kept({"part": "starts of services"}, measured)
     if "additions" in parts:
         guest = Guest(deployment)
         for count, rounds in scope.additions:
@@ -77,8 +86,10 @@ def _by_instructions(
     seconds = scope.seconds
     if "operations" in parts:
         with events.step("time system calls and programs"):
-            yield from guest.run("operations", scope.operation_rounds)
-            yield from guest.run("programs", _LOADED, seconds)
+            yield from kept(
+                {"part": "system calls"}, guest.run("operations", scope.operation_rounds)
+            )
+            yield from kept({"part": "programs"}, guest.run("programs", _LOADED, seconds))
     for count, rounds in scope.designs if "designs" in parts else ():
         with events.step(f"load {count:,} tenants in each design, {rounds} times"):
             yield from _designs("variant", partial(guest.load, count, seconds), rounds)
@@ -137,18 +148,18 @@ class Guest:
 
     def _one(self, what: str, name: str, count: int, *arguments: object) -> dict[str, Any]:
         try:
-            return {"tenants": count, **self.run(what, name, count, *arguments)[0]}
+            return {"tenants": count, **next(self.run(what, name, count, *arguments))}
         except TestbedError as error:
             return {"tenants": count, "error": error.message}
 
-    def run(self, *arguments: object) -> list[dict[str, Any]]:
-        """Run guest/measure.py with `arguments` in a VM as it was saved."""
+    def run(self, *arguments: object) -> Iterator[dict[str, Any]]:
+        """Yield what guest/measure.py says, run with `arguments` in a VM as it was saved."""
         start_afresh(self._sut)
         self._sut.channel.put(self._tools)
         python = ("env", f"PYTHONPATH={_GUEST}:/opt/fib", "python3", "-m", "guest.measure")
         argv = [*python, self._interface, *map(str, arguments)]
         said = self._sut.channel.run(argv, timeout_s=_LONGEST_S)
-        return [json.loads(line) for line in said.stdout.splitlines()]
+        yield from map(json.loads, said.stdout.splitlines())
 
 
 def start_afresh(sut: Sut) -> None:

@@ -240,10 +240,10 @@ def _wiring(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
                 way: by_round(found, itemgetter(key), wiring=way, tenants=count)
                 for way in ("testbed", "raw")
             }
-            sums = " | ".join(str(Sum.of(list(ways[way].values()))) for way in ways)
+            figures = [list(way.values()) for way in ways.values()]
+            sums = " | ".join(str(Sum.of(way)) if way else "failed" for way in figures)
             against = results.ratios(ways["testbed"], ways["raw"])
-            shown = Sum.of(against) if against else "none"
-            yield f"| {count:,} | {title} | {sums} | {shown} x |"
+            yield f"| {count:,} | {title} | {sums} | {f'{Sum.of(against)} x' if against else ''} |"
 
 
 def _wholes(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -283,6 +283,12 @@ _MAYBE_LEFT_OUT = {
 }
 """What a quick run has no time for."""
 
+_NAMED_BY = (
+    *("variant", "adding", "scaling", "wiring", "whole", "peer", "names", "footprint", "suite"),
+    "part",
+)
+"""The keys of which each measurement that failed has one, and is told by it."""
+
 
 def _failures(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> Iterator[str]:
     for part, title in _MAYBE_LEFT_OUT.items():
@@ -290,8 +296,7 @@ def _failures(about: Mapping[str, Any], measured: Sequence[dict[str, Any]]) -> I
             yield f"- {title}: not in a {about['scope']} run."
     for item in measured:
         if "error" in item:
-            known = ("variant", "scaling", "whole", "peer", "names", "footprint", "suite", "part")
-            name = next(str(item[key]) for key in known if key in item)
+            name = next(str(item[key]) for key in _NAMED_BY if key in item)
             size = next(
                 (f" ({item[k]:,})" for k in ("tenants", "fibs", "workers") if k in item), ""
             )

@@ -19,6 +19,7 @@ from testbed.plan.resources import Plan, TenantPlan, VmPlan
 
 _OURS, _RAW = "benchy", "benchz"  # ids of no deployment
 _LIMIT_S = 1800
+_FILES = 1 << 16  # ip keeps one open for each namespace that a line names
 
 
 def available_kib() -> int:
@@ -121,5 +122,6 @@ def _inside_lines(tenant: TenantPlan) -> Iterator[str]:
 def _batch(lines: Iterator[str], space: str = "") -> None:
     text = "\n".join(lines)
     if text:
-        argv = ["ip", *(["-n", space] if space else []), "-batch", "-"]
+        limit = ["prlimit", f"--nofile={_FILES}"]
+        argv = ["ip", "-n", space, "-batch", "-"] if space else [*limit, "ip", "-batch", "-"]
         process.run(argv, stdin=f"{text}\n", timeout_s=_LIMIT_S)

@@ -71,6 +71,16 @@ EVERYTHING: list[dict[str, Any]] = [
         for way, up in (("testbed", 1.0), ("raw", 4.0))
     ),
     {
+        "wiring": "testbed",
+        "tenants": 9000,
+        "round": 0,
+        "up_s": 9.0,
+        "down_s": 8.0,
+        "memory_kib": 7000,
+    },
+    {"wiring": "routers and links", "tenants": 9000, "error": "too many open files"},
+    {"adding": "netns", "round": 0, "tenants": 9000, "error": "killed"},
+    {
         "whole": "thousand",
         "round": 0,
         "tenants": 1000,
@@ -112,6 +122,9 @@ def test_page_has_every_figure_and_what_failed() -> None:
         "| fib_ingress | 400 | 10 |",
         "| resolve | 2.0 | 3.0 |",
         "| 200 | up, s | 1 | 4 | 0.25 x |",
+        "| 9,000 | up, s | 9 | failed |  |",
+        "- routers and links (9,000): too many open files",
+        "- netns (9,000): killed",
         "| 4 | 5 | 0.8 x |",
         "| thousand | 1,000 | 17.0 | 4.0 | 2,000 | configure FIBs 7.0, start the daemon 3.0 |",
         "- ten-thousand: does not fit",
