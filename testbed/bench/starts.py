@@ -13,7 +13,7 @@ from typing import Any
 import docker
 
 from testbed.bench import footprint
-from testbed.drivers import containers, images, process
+from testbed.drivers import containers, images, networks, process
 from testbed.events import Events
 from testbed.lifecycle.deployment import Deployment
 from testbed.lifecycle.store import cache_root
@@ -48,7 +48,7 @@ def measure(
 
 def _stop(client: docker.DockerClient, deployment: Deployment) -> None:
     containers.remove_containers(client, deployment.plan.deployment)
-    containers.remove_networks(client, deployment.plan.deployment)
+    networks.remove(client, deployment.plan.deployment)
 
 
 def _found(way: str, number: int, count: int, took_s: float) -> dict[str, Any]:

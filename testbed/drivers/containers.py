@@ -1,4 +1,4 @@
-"""Tenants' Docker networks and containers, from a plan, through the docker SDK.
+"""Tenants' containers, from a plan, through the docker SDK.
 
 Everything carries the labels of its deployment; listing and removing ask for those labels.
 """
@@ -19,10 +19,8 @@ from typing import Any
 import docker
 from docker.errors import APIError, NotFound
 from docker.models.containers import Container
-from docker.types import IPAMConfig, IPAMPool
 
 from testbed.deadline import Deadline, NotYet, wait_for
-from testbed.drivers import ipam
 from testbed.drivers.dockerd import explained
 from testbed.errors import ResourceError
 from testbed.plan.files import FileSpec, files_archive
@@ -31,9 +29,8 @@ from testbed.plan.names import DEPLOYMENT_LABEL, TENANT_LABEL, labels
 from testbed.plan.resources import ContainerPlan, Plan, TenantPlan
 
 _RECIPE_LABEL = "testbed.recipe"
-_LINK_LABEL = "testbed.link"
-# Docker goes on with a request whose sender was killed: what is under way is waited for.
-_UNDER_WAY_LIMIT_S = 60
+UNDER_WAY_LIMIT_S = 60
+"""Docker goes on with a request whose sender was killed: what is under way is waited for."""
 _REMOVED_AT_ONCE = 8
 
 
@@ -57,68 +54,11 @@ class Recipe:
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def ensure_network(client: docker.DockerClient, plan: Plan, tenant: TenantPlan, link: int) -> bool:
-    """Make the Docker network of `tenant` unless it is there; return whether it was made.
+class Outcome(Enum):
+    """What became of something that shall be there."""
 
-    `link` is the number of the tenant link: a network on one that is no more is made anew, with its
-    containers, since Docker may have lost it (it restores no network whose parent is missing).
-    """
-    with explained(f"create network {tenant.network.name!r}"):
-        outcome = wait_for(
-            lambda: _attempt_network(client, plan, tenant, str(link)),
-            Deadline.after(_UNDER_WAY_LIMIT_S),
-            what=f"Docker network {tenant.network.name!r}",
-        )
-    return outcome is _Outcome.MADE
-
-
-class _Outcome(Enum):
     MADE = "made"
     FOUND = "found"
-
-
-def _attempt_network(
-    client: docker.DockerClient, plan: Plan, tenant: TenantPlan, link: str
-) -> _Outcome:
-    network = tenant.network
-    found = client.networks.list(filters=_of(plan.deployment, tenant.name))
-    if found and all(one.attrs["Labels"].get(_LINK_LABEL) == link for one in found):
-        return _Outcome.FOUND
-    if found:
-        remove_containers(client, plan.deployment, tenant=tenant.name)
-        remove_networks(client, plan.deployment, tenant=tenant.name)
-    for other in client.networks.list(names=[network.name]):
-        if other.name == network.name and DEPLOYMENT_LABEL not in (other.attrs["Labels"] or {}):
-            raise ResourceError(
-                f"a network called {network.name!r} exists and is not ours",
-                hint=f"remove it: docker network rm {other.id}",
-            )
-    pools = [
-        IPAMPool(subnet=str(subnet), gateway=str(gateway))
-        for subnet, gateway in zip(network.subnets, network.gateways, strict=True)
-    ]
-    try:
-        client.networks.create(
-            network.name,
-            driver="macvlan",
-            options={"parent": network.parent},
-            ipam=IPAMConfig(
-                driver=plan.ipam_driver,
-                pool_configs=pools,
-                options=ipam.pool_options(network.name),
-            ),
-            enable_ipv6=any(subnet.version == 6 for subnet in network.subnets),
-            labels={
-                **labels(plan.deployment, "network", tenant.name),
-                _LINK_LABEL: link,
-            },
-            check_duplicate=True,
-        )
-    except APIError as error:
-        if error.status_code == HTTPStatus.CONFLICT:
-            raise NotYet(error.explanation) from error
-        raise
-    return _Outcome.MADE
 
 
 def ensure_container(
@@ -138,7 +78,7 @@ def ensure_container(
         with explained(f"start container {container.name!r}"):
             outcome = wait_for(
                 lambda: _attempt_container(client, plan, tenant, container, recipe),
-                Deadline.after(_UNDER_WAY_LIMIT_S),
+                Deadline.after(UNDER_WAY_LIMIT_S),
                 what=f"container {container.name!r}",
             )
     except ResourceError as error:
@@ -148,7 +88,7 @@ def ensure_container(
                 "see whom and why: dmesg; then give Docker's control group or the host more"
             )
         raise
-    return outcome is _Outcome.MADE
+    return outcome is Outcome.MADE
 
 
 def _killed_for_memory() -> int:
@@ -163,12 +103,12 @@ def _attempt_container(
     tenant: TenantPlan,
     container: ContainerPlan,
     recipe: Recipe,
-) -> _Outcome:
+) -> Outcome:
     digest = recipe.digest()
     found = _find(client, plan.deployment, container.name)
     if found is not None:
         if found.labels.get(_RECIPE_LABEL) == digest and found.status == "running":
-            return _Outcome.FOUND
+            return Outcome.FOUND
         _remove(found)
     try:
         made = client.api.create_container(
@@ -193,7 +133,7 @@ def _attempt_container(
         raise
     client.api.put_archive(made["Id"], "/", files_archive(recipe.files))
     client.api.start(made["Id"])
-    return _Outcome.MADE
+    return Outcome.MADE
 
 
 def remove_container(client: docker.DockerClient, deployment: DeploymentId, name: str) -> None:
@@ -295,7 +235,7 @@ def present(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, 
     """Return each container of `deployment` by name."""
     # In one call: the SDK's objects would ask for each.
     with explained("list containers"):
-        found = client.api.containers(all=True, filters=_of(deployment))
+        found = client.api.containers(all=True, filters=labelled(deployment))
     return {
         str(item["Names"][0]).lstrip("/"): Present(
             state=str(item["State"]),
@@ -312,20 +252,21 @@ def states(client: docker.DockerClient, deployment: DeploymentId) -> dict[str, s
     return {name: found.state for name, found in present(client, deployment).items()}
 
 
-def networks(client: docker.DockerClient, deployment: DeploymentId) -> frozenset[str]:
-    """Return the names of the networks of `deployment`."""
-    with explained("list networks"):
-        found = client.api.networks(filters=_of(deployment))
-    return frozenset(str(item["Name"]) for item in found)
-
-
 def tenants_with_any(client: docker.DockerClient, deployment: DeploymentId) -> frozenset[str]:
     """Return the names of the tenants that have a container or a network."""
     with explained("list networks"):
-        networks = client.api.networks(filters=_of(deployment))
+        networks = client.api.networks(filters=labelled(deployment))
     with explained("list containers"):
-        found = client.api.containers(all=True, filters=_of(deployment))
+        found = client.api.containers(all=True, filters=labelled(deployment))
     return frozenset(str(item["Labels"][TENANT_LABEL]) for item in (*networks, *found))
+
+
+def labelled(deployment: DeploymentId, tenant: str = "") -> dict[str, list[str]]:
+    """Return the filter of Docker for what is of `deployment`, or of its `tenant`."""
+    wanted = [f"{DEPLOYMENT_LABEL}={deployment}"]
+    if tenant:
+        wanted.append(f"{TENANT_LABEL}={tenant}")
+    return {"label": wanted}
 
 
 def remove_containers(
@@ -339,45 +280,14 @@ def remove_containers(
     return len(found)
 
 
-def count_networks(client: docker.DockerClient, deployment: DeploymentId) -> int:
-    """Return how many networks of `deployment` there are."""
-    with explained("list networks"):
-        return len(client.networks.list(filters=_of(deployment)))
-
-
-def remove_networks(
-    client: docker.DockerClient, deployment: DeploymentId, *, tenant: str = ""
-) -> int:
-    """Remove all networks of `deployment` (or of one `tenant`); return how many there were.
-
-    Docker asks the IPAM driver to release their pools: it must be running.
-    """
-    with explained("list networks"):
-        found = client.networks.list(filters=_of(deployment, tenant))
-    for network in found:
-        with explained(f"remove network {network.name!r}"):
-            try:
-                network.remove()
-            except NotFound:
-                continue
-    return len(found)
-
-
 def _list(
     client: docker.DockerClient, deployment: DeploymentId, tenant: str = ""
 ) -> list[Container]:
     with explained("list containers"):
         found: list[Container] = client.containers.list(
-            all=True, filters=_of(deployment, tenant), ignore_removed=True
+            all=True, filters=labelled(deployment, tenant), ignore_removed=True
         )
     return found
-
-
-def _of(deployment: DeploymentId, tenant: str = "") -> dict[str, list[str]]:
-    wanted = [f"{DEPLOYMENT_LABEL}={deployment}"]
-    if tenant:
-        wanted.append(f"{TENANT_LABEL}={tenant}")
-    return {"label": wanted}
 
 
 def _find(client: docker.DockerClient, deployment: DeploymentId, name: str) -> Container | None:
@@ -409,7 +319,7 @@ def _remove(container: Container) -> None:
 
     what = f"the end of container {container.name!r}"
     with explained(f"remove container {container.name!r}"):
-        wait_for(removed, Deadline.after(_UNDER_WAY_LIMIT_S), what=what)
+        wait_for(removed, Deadline.after(UNDER_WAY_LIMIT_S), what=what)
 
 
 def _endpoint(client: docker.DockerClient, container: ContainerPlan) -> dict[str, Any]:

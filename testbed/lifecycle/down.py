@@ -13,7 +13,7 @@ from pathlib import Path
 
 import docker
 
-from testbed.drivers import containers, dockerd, hostlock, ipam, links, namespace, process
+from testbed.drivers import containers, dockerd, hostlock, ipam, links, namespace, networks, process
 from testbed.errors import TestbedError
 from testbed.events import Events
 from testbed.lifecycle import claim
@@ -156,9 +156,9 @@ def _clear_docker(store: Store, record: Record, events: Events) -> None:
 
 def _remove_all(client: docker.DockerClient, deployment: DeploymentId, root: Path) -> None:
     containers.remove_containers(client, deployment)
-    if containers.count_networks(client, deployment):
+    if networks.names(client, deployment):
         ensure_driver(deployment, root)
-        containers.remove_networks(client, deployment)
+        networks.remove(client, deployment)
 
 
 def _remove_routers(deployment: DeploymentId, tenants: dict[str, int] | None) -> None:
@@ -177,6 +177,6 @@ def _look_again(deployment: DeploymentId) -> None:
     client = dockerd.connect()
     for _ in range(_PASSES if client is not None else 0):
         found = containers.remove_containers(client, deployment)
-        if not found and not containers.count_networks(client, deployment):
+        if not found and not networks.names(client, deployment):
             return
-        containers.remove_networks(client, deployment)
+        networks.remove(client, deployment)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 import docker
 
-from testbed.drivers import containers, images, links, namespace
+from testbed.drivers import containers, images, links, namespace, networks
 from testbed.drivers import store as built
 from testbed.events import Events
 from testbed.lifecycle import daemon
@@ -74,7 +74,7 @@ def _make_anew(client: docker.DockerClient, deployment: Deployment, tenant: Tena
     plan = deployment.plan
     had = tenant.name in containers.tenants_with_any(client, plan.deployment)
     containers.remove_containers(client, plan.deployment, tenant=tenant.name)
-    containers.remove_networks(client, plan.deployment, tenant=tenant.name)
+    networks.remove(client, plan.deployment, tenant=tenant.name)
     namespace.delete(tenant.router.netns)
     links.make_tenants(plan, (tenant,), deployment.uplink)
     if had or not plan.starts_on_lease:

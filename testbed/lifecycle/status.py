@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import docker
 
-from testbed.drivers import containers, dockerd, images, ipam, links
+from testbed.drivers import containers, dockerd, images, ipam, links, networks
 from testbed.drivers.containers import Present
 from testbed.errors import TestbedError
 from testbed.lifecycle import daemon, drift, lease
@@ -224,7 +224,7 @@ def _drift_of_resources(
         return
     yield from drift.of_names("containers", [c.name for _, c in plan.containers()], there)
     planned = [tenant.network.name for tenant in plan.tenants]
-    yield from drift.of_names("networks", planned, containers.networks(client, plan.deployment))
+    yield from drift.of_names("networks", planned, networks.names(client, plan.deployment))
     tags = images.current_tags(client)
     recipes = {
         container.name: recipe_of(

@@ -9,7 +9,7 @@ from typing import Any
 import docker
 
 from testbed.deadline import Deadline, NotYet, wait_for
-from testbed.drivers import containers, execution, links
+from testbed.drivers import containers, execution, links, networks
 from testbed.drivers.containers import Recipe
 from testbed.errors import TestbedError
 from testbed.events import Events
@@ -47,7 +47,7 @@ def ensure_tenant(
     plan = deployment.plan
     wanted = [c for c in tenant.containers if not roles or c.role in roles]
     link = links.link_number(tenant)
-    containers.ensure_network(client, plan, tenant, link)
+    networks.ensure(client, plan, tenant, link)
 
     def ensure(container: ContainerPlan) -> bool:
         recipe = recipe_of(deployment, tenant, container, images, link)

@@ -15,7 +15,7 @@ from typing import Any
 
 import docker
 
-from testbed.drivers import containers, dockerd, hostlock, images, links
+from testbed.drivers import containers, dockerd, hostlock, images, links, networks
 from testbed.errors import PreflightError, TestbedError
 from testbed.events import Events
 from testbed.lifecycle import capacity, claim, daemon, lease, preflight
@@ -217,7 +217,7 @@ def _start_services(
     for tenant in rewired:
         if tenant.name in present:
             containers.remove_containers(docker_client, plan.deployment, tenant=tenant.name)
-            containers.remove_networks(docker_client, plan.deployment, tenant=tenant.name)
+            networks.remove(docker_client, plan.deployment, tenant=tenant.name)
     wanted = plan.tenants
     if plan.starts_on_lease:
         gone = {tenant.name for tenant in rewired}

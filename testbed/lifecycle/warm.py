@@ -13,7 +13,7 @@ from pathlib import Path
 
 import docker
 
-from testbed.drivers import containers, images, links
+from testbed.drivers import containers, images, links, networks
 from testbed.errors import WaitTimeoutError
 from testbed.events import Events
 from testbed.lifecycle import capacity, daemon
@@ -159,7 +159,7 @@ def _cool(
 def _stop(client: docker.DockerClient, deployment: Deployment, tenant: TenantPlan) -> int:
     identity = deployment.plan.deployment
     gone = containers.remove_containers(client, identity, tenant=tenant.name)
-    containers.remove_networks(client, identity, tenant=tenant.name)
+    networks.remove(client, identity, tenant=tenant.name)
     return gone
 
 
