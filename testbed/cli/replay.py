@@ -28,7 +28,7 @@ def replay(path: Path, *, keep: bool, shell: bool) -> ExitCode:
     scope = "the whole deployment" if bundle.whole else "leased"
     say(f"replay {bundle.test}")
     say(f"  {scope}: {', '.join(bundle.tenants) or 'no tenant'}; seed {bundle.seed}")
-    from testbed.lifecycle.artefacts import ROOT
+    from testbed.lifecycle.checkout import ROOT
     from testbed.lifecycle.replay import pytest_command, require_test
 
     _tell_differences(bundle, path)

@@ -20,19 +20,16 @@ import docker
 
 from testbed.drivers import containers, namespace, process
 from testbed.errors import TestbedError
+from testbed.lifecycle import checkout
 from testbed.lifecycle.daemon import LOG as DAEMON_LOG
 from testbed.lifecycle.deployment import Deployment
 from testbed.lifecycle.private import make_private, write_private
 from testbed.plan.resources import ContainerPlan, TenantPlan
 
-ROOT = Path(__file__).parents[2]
 _SKEW_S = 2.0  # between the SUT's clock and ours
 _CONSOLE_LINES = 300
 _SUT_LIMIT_S = 30.0
 _MOST_TENANTS = 50
-_MOST_NEW_FILES, _LARGEST_NEW_FILE, _LARGEST_CHANGES = 50, 200_000, 8 << 20
-CHANGED = "+changes"
-"""Ends the version of a checkout that differs from its commit."""
 _SECTION = "\x1e"  # the ASCII record separator: in no tool's output
 _PACKAGES = ("docker", "jinja2", "pydantic", "pyroute2", "pytest", "pytest-xdist", "scapy")
 
@@ -155,7 +152,7 @@ def _write_versions(scene: Scene, path: Path) -> None:
 def versions(client: docker.DockerClient | None = None) -> Mapping[str, str]:
     """Return the versions of what a result depends on, of the host's side."""
     found = {
-        "testbed": source_version(),
+        "testbed": checkout.version(),
         "host": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         **{package: metadata.version(package) for package in _PACKAGES},
@@ -163,41 +160,3 @@ def versions(client: docker.DockerClient | None = None) -> Mapping[str, str]:
     if client is not None:
         found["dockerd"] = str(client.version()["Version"])
     return found
-
-
-def source_version() -> str:
-    """Return the commit of this checkout, marked when files differ from it; "unknown" without."""
-    try:
-        commit = _git("rev-parse", "HEAD").strip()
-        return commit + (CHANGED if _git("status", "--porcelain").strip() else "")
-    except TestbedError:
-        return "unknown"
-
-
-def source_changes() -> str:
-    """Return how this checkout differs from its commit, as a patch for `git apply`, new files too.
-
-    What is large, or no text, is left out: it is no source.
-    """
-    try:
-        changes = [_git("diff", "HEAD")]
-        untracked = _git("ls-files", "-z", "--others", "--exclude-standard").split("\0")
-        small = [name for name in filter(None, untracked) if _is_small(ROOT / name)]
-        # It exits 1, which says that there is a difference.
-        changes += [
-            _git("diff", "--no-index", "/dev/null", name, check=False)
-            for name in small[:_MOST_NEW_FILES]
-        ]
-    except TestbedError:
-        return ""
-    return "".join(changes)[:_LARGEST_CHANGES]
-
-
-def _is_small(path: Path) -> bool:
-    return path.is_file() and path.stat().st_size < _LARGEST_NEW_FILE
-
-
-def _git(*arguments: str, check: bool = True) -> str:
-    # The checkout may be another user's: we only read.
-    argv = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments]
-    return process.run(argv, check=check).stdout

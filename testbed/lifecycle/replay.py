@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed.errors import TestbedError
-from testbed.lifecycle.artefacts import CHANGED, ROOT, source_version
+from testbed.lifecycle import checkout
 from testbed.lifecycle.bundle import CHANGES, Bundle
+from testbed.lifecycle.checkout import CHANGED, ROOT
 
 _IGNORED = ("host", "python")  # of the machine, not of what is tested
 
@@ -57,7 +58,7 @@ def require_test(bundle: Bundle, path: Path, root: Path = ROOT) -> None:
         return
     then = bundle.versions.get("testbed", "unknown")
     raise TestbedError(
-        f"this clone, {source_version()[:12]}, has no {bundle.test_file}",
+        f"this clone, {checkout.version()[:12]}, has no {bundle.test_file}",
         hint=f"the bundle is of {then}: git checkout {then.partition('+')[0][:12]}"
         + (f"; then its changes: {patch_command(path)}" if bundle.changes else ""),
     )

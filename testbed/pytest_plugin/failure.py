@@ -16,12 +16,8 @@ import pytest
 from testbed.drivers import process
 from testbed.errors import TestbedError
 from testbed.events import Events
-from testbed.lifecycle.artefacts import (
-    Scene,
-    collect,
-    source_changes,
-    versions,
-)
+from testbed.lifecycle import checkout
+from testbed.lifecycle.artefacts import Scene, collect, versions
 from testbed.lifecycle.bundle import SUFFIX, Bundle, write_bundle
 from testbed.lifecycle.deployment import recorded_topology
 from testbed.lifecycle.private import make_private, write_private
@@ -99,7 +95,7 @@ def _bundle(run: Run, record: TestRecord, leased: Leased) -> Bundle:
         versions={**versions(leased.running.docker), "SUT": deployment.sut().health().kernel},
         failure=record.failure[-50_000:],
         topology=part_of(topology, kept, name=f"replay-{digest}"),
-        changes=source_changes(),
+        changes=checkout.changes(),
     )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import TestbedError
-from testbed.lifecycle.artefacts import ROOT, versions
+from testbed.lifecycle.artefacts import versions
 from testbed.lifecycle.bundle import Bundle
+from testbed.lifecycle.checkout import ROOT
 from testbed.lifecycle.replay import differences, pytest_command, require_test
 
 BUNDLE = Bundle(
