@@ -66,7 +66,9 @@ def require_test(bundle: Bundle, path: Path, root: Path = ROOT) -> None:
 
 def pytest_command(bundle: Bundle, path: Path, *, keep: bool, opens_shell: bool) -> list[str]:
     """Return the command that runs the bundle's test on its own topology, in its own process."""
-    options = ["--replay", str(path.resolve()), "-n", "0", "-p", "no:cacheprovider"]
+    # One word: pytest would take the path alone for a test's, and load the conftest.py above it,
+    # which is another clone's where the bundle lies among the artefacts of that.
+    options = [f"--replay={path.resolve()}", "-n", "0", "-p", "no:cacheprovider"]
     if keep:
         options.append("--keep")
     if opens_shell:

@@ -38,6 +38,7 @@ def test_changed_checkouts_of_one_commit_may_differ() -> None:
 
 def test_test_is_one_argument_and_no_shell_sees_it(tmp_path: Path) -> None:
     command = pytest_command(BUNDLE, tmp_path / "b", keep=True, opens_shell=True)
+    assert f"--replay={tmp_path / 'b'}" in command
     assert command[-1] == BUNDLE.test
     assert {"--keep", "--shell-on-failure"} < set(command)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,16 @@ def test_tests_without_deployment_leave_nothing(plain: pytest.Pytester) -> None:
     result.assert_outcomes(passed=5)
     result.stdout.fnmatch_lines(["testbed: --seed 5"])
     assert not (plain.path / "artifacts").exists()
+
+
+def test_conftest_above_an_options_value_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "conftest.py").write_text("raise ValueError('loaded')")
+    (tmp_path / "shop.yaml").write_text("tenants: {alpha}")
+    options = ("--topology", str(tmp_path / "shop.yaml"), "--artifacts", str(tmp_path))
+    argv = [sys.executable, "-m", "pytest", *NO_XDIST, "-q", "--collect-only", *options, __file__]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(argv, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_shuffled_order_depends_on_the_seed_alone(plain: pytest.Pytester) -> None:
