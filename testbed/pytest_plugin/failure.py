@@ -151,7 +151,7 @@ def tenant_hints(leased: Leased) -> list[str]:
 
 
 def open_shell(deployment: str, hints: list[str]) -> None:
-    """Open a shell on this host, with `testbed` in its path; returns when it ends."""
+    """Open a shell on this host, with `testbed` in its path and about `deployment`, until it ends."""
     bin_folder = Path(sys.executable).parent
     _write(
         "everything stays as it is, but for faults, which have been undone; other runs wait. "
@@ -160,7 +160,8 @@ def open_shell(deployment: str, hints: list[str]) -> None:
     for hint in [*hints, f"testbed shell sut -n {deployment}", f"testbed status {deployment}"]:
         _write(f"    {hint}\n")
     path = f"{bin_folder}:{os.environ.get('PATH', '')}"
-    process.interact([os.environ.get("SHELL") or "/bin/sh"], env={"PATH": path})
+    env = {"PATH": path, "TESTBED_DEPLOYMENT": deployment}
+    process.interact([os.environ.get("SHELL") or "/bin/sh"], env=env)
 
 
 def _write(text: str) -> None:
