@@ -81,6 +81,8 @@ class Run:
             topology = "the bundle's"
         if topology not in self.known:
             make_private(self.folder / RECORDS)  # tells the controller that there may be something
+            # No change of the clone that it may lie in: a bundle tells those.
+            write_private(self.folder / ".gitignore", "*\n")
             path = self._topology_file(topology)
             load_scapy()  # before a scenario does it where there are thousands of links
             as_is = bool(self.config.getoption("--as-is"))
