@@ -63,7 +63,7 @@ reference: setup ## Write docs/reference anew: command line, topologies, API, JS
 mutants: setup ## Show that scenarios notice deliberate defects, in docs/mutants.md (ONLY=name,... LANES=2)
 	@$(PY) -m testbed.mutants
 
-bench: setup ## What the designs cost, side by side, into docs/bench (QUICK=1: 5 minutes, LONG=1: more)
+bench: setup ## What the designs cost, side by side, into docs/bench (QUICK=1: 5 minutes, LONG=1: 2 hours, ONLY=part,...)
 	$(PY) -m testbed.bench
 
 clean: testbed-down ## The same, and the caches of built images too

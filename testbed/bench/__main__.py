@@ -3,7 +3,8 @@
     python -m testbed.bench [PART...]    QUICK=1: within five minutes; LONG=1: also 10,000 tenants
 
 All parts write docs/bench/: results.json for machines, README.md and pictures for people, in which the
-ratios of the run that was there are compared with; some alone are printed as JSON lines.
+ratios of the run that was there are compared with. ONLY=PART,... measures these again, into what is
+there. Parts as arguments are printed as JSON lines, and change nothing.
 """
 
 from __future__ import annotations
@@ -17,47 +18,41 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed.bench import footprint, inside, peers, report, suite, whole, wiring
+from testbed.bench import footprint, inside, peers, suite, whole, wiring
 from testbed.bench.compare import Run
+from testbed.bench.published import PARTS, Published
 from testbed.bench.scope import FULL, LONG, QUICK, Scope
 from testbed.errors import ExitCode, TestbedError
 from testbed.events import Event, Events, Phase
 
-DOCS = Path(__file__).parents[2] / "docs" / "bench"
-PARTS = (
-    "wiring",
-    "whole",
-    "peers",
-    "starts",
-    "additions",
-    "footprint",
-    "operations",
-    "designs",
-    "scaling",
-    "suite",
-)
 _INSIDE = frozenset({"starts", "additions", "footprint", "operations", "designs", "scaling"})
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure, write it down; return how many measurements failed."""
-    unknown = [part for part in arguments if part not in PARTS]
+    only = [] if arguments else [part for part in os.environ.get("ONLY", "").split(",") if part]
+    unknown = [part for part in (*arguments, *only) if part not in PARTS]
     if unknown:
         sys.stderr.write(f"error: no part {unknown[0]!r}\n    there are: {' '.join(PARTS)}\n")
-        return 2
+        return ExitCode.BAD_INPUT
     scope = QUICK if os.environ.get("QUICK") else LONG if os.environ.get("LONG") else FULL
-    events = Events([_show])
+    there = Published.to_renew(scope.name) if only else Published.read()
     start = time.monotonic()
     loads = [os.getloadavg()[0]]
     measured: list[dict[str, Any]] = []
-    for part in _measure(scope, arguments or PARTS, events):
+    for part in _measure(scope, arguments or only or list(PARTS), Events([_show])):
         measured += part
         loads.append(os.getloadavg()[0])
         if arguments:
             sys.stdout.writelines(f"{json.dumps(found)}\n" for found in part)
             sys.stdout.flush()
     if not arguments:
-        _write(_about(scope, time.monotonic() - start, loads), measured)
+        run = Run(_about(scope, time.monotonic() - start, loads), measured)
+        if there is None:
+            now = Published(run)
+        else:
+            now = there.renewed(only, run) if only else there.followed_by(run)
+        sys.stdout.write(now.write())
     return 1 if any("error" in found for found in measured) else 0
 
 
@@ -86,27 +81,6 @@ def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[lis
             yield list(suite.measure(scope.suites, scope.workers, scope.suite_s, events))
 
 
-def _write(about: dict[str, Any], measured: list[dict[str, Any]]) -> None:
-    DOCS.mkdir(parents=True, exist_ok=True)
-    former = _former()
-    text = json.dumps({"about": about, "measurements": measured}, indent=1)
-    (DOCS / "results.json").write_text(f"{text}\n")
-    page = report.page(about, measured, former)
-    (DOCS / "README.md").write_text(page)
-    for name, picture in report.pictures(measured):
-        (DOCS / name).write_text(picture)
-    sys.stdout.write(page)
-
-
-def _former() -> Run | None:
-    """Return the run that was written last."""
-    try:
-        said = json.loads((DOCS / "results.json").read_text())
-        return Run(said["about"], said["measurements"])
-    except (FileNotFoundError, ValueError, KeyError):  # none, or no results of ours
-        return None
-
-
 def _about(scope: Scope, took_s: float, loads: Sequence[float]) -> dict[str, Any]:
     rows = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((row.partition(":")[2].strip() for row in rows if "model name" in row), "unknown")
@@ -128,7 +102,8 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except TestbedError as error:
-        sys.stderr.write(f"error: {error}\n    {error.hint}\n")
+        hint = f"    {error.hint}\n" if error.hint else ""
+        sys.stderr.write(f"error: {error}\n{hint}")
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # what it had made is removed
         sys.stderr.write("error: interrupted; nothing was written\n")

@@ -69,7 +69,7 @@ def _in_the_hosts_time(
     if "starts" in parts:
         with events.step(f"start services, {scope.start_rounds} times, and the same by docker run"):
             measured = starts.measure(client, deployment, scope.start_rounds)
-            yield from kept({"part": "starts of services"}, measured)
+            yield from kept({"part": "starts"}, measured)
     if "additions" in parts:
         guest = Guest(deployment)
         for count, rounds in scope.additions:
@@ -86,10 +86,8 @@ def _by_instructions(
     seconds = scope.seconds
     if "operations" in parts:
         with events.step("time system calls and programs"):
-            yield from kept(
-                {"part": "system calls"}, guest.run("operations", scope.operation_rounds)
-            )
-            yield from kept({"part": "programs"}, guest.run("programs", _LOADED, seconds))
+            yield from kept({"part": "operations"}, guest.run("operations", scope.operation_rounds))
+            yield from kept({"part": "operations"}, guest.run("programs", _LOADED, seconds))
     for count, rounds in scope.designs if "designs" in parts else ():
         with events.step(f"load {count:,} tenants in each design, {rounds} times"):
             yield from _designs("variant", partial(guest.load, count, seconds), rounds)

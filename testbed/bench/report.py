@@ -32,6 +32,7 @@ def page(
         "",
         f"`make bench` ({about['scope']}), {about['date']}, {about['took_s']} s, on {about['host']};",
         f"load average {min(load):.1f} to {max(load):.1f}.",
+        *_renewed(about.get("renewed", {})),
         "",
         "Figures are medians, with the least and the most in brackets. Ratios (**x**) are to the FIB",
         "extensions, taken round by round between variants that were measured in turn, each in a VM just",
@@ -127,6 +128,13 @@ def page(
         *_failures(about, measured),
     ]
     return "\n".join(rows) + "\n"
+
+
+def _renewed(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for part, note in notes.items():
+        yield ""
+        yield f"*{part}* again: {note['date']}, {note['took_s']} s, on {note['host']};"
+        yield f"load average {min(note['load']):.1f} to {max(note['load']):.1f}."
 
 
 def pictures(measured: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
