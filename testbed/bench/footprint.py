@@ -32,14 +32,15 @@ from testbed.sut.protocol import Sut
 
 _ID = "benchy"  # of no deployment
 _PLAN = """
-import resource, sys
+import re, sys
 import testbed.cli.views, testbed.lifecycle.up
 from testbed.bench.footprint import plan_of
 from testbed.plan.daemon import daemon_config
 from testbed.plan.fibstate import fib_state
 plan = plan_of(int(sys.argv[1]))
 fib_state(plan), daemon_config(plan)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+# Of this process alone: ru_maxrss would begin with what the one that started it has.
+print(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 """
 # The most that fibctl has had comes last on standard error: it is gone when there is time to look.
 _APPLY = """
@@ -100,15 +101,26 @@ def _pss_kib(pid: int) -> int:
 
 
 def _group_kib(pid: int) -> int:
-    """Return what the control group of `pid` is charged, in either version of control groups."""
+    """Return what the control group of `pid` is charged, in either version of control groups.
+
+    Files' cache is left out: who reads a file first is charged for it, and the kernel drops it.
+    """
     for row in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         _, controllers, path = row.split(":", 2)
         if "memory" in controllers.split(","):
-            return int(Path(f"/sys/fs/cgroup/memory{path}/memory.usage_in_bytes").read_text()) >> 10
-        current = Path(f"/sys/fs/cgroup{path}/memory.current")
-        if not controllers and current.exists():
-            return int(current.read_text()) >> 10
+            group = Path(f"/sys/fs/cgroup/memory{path}")
+            return _charged_kib(group / "memory.usage_in_bytes", "total_")
+        group = Path(f"/sys/fs/cgroup{path}")
+        if not controllers and (group / "memory.current").exists():
+            return _charged_kib(group / "memory.current", "")
     raise LookupError(f"process {pid} is in no control group that counts memory")
+
+
+def _charged_kib(usage: Path, prefix: str) -> int:
+    rows = (row.split() for row in (usage.parent / "memory.stat").read_text().splitlines())
+    found = {name: int(size) for name, size in rows}
+    cached = sum(found[f"{prefix}{kind}_file"] for kind in ("active", "inactive"))
+    return (int(usage.read_text()) - cached) >> 10
 
 
 def of_guest(
@@ -133,6 +145,7 @@ def of_guest(
     used = _guest_kib(sut)
     yield {
         "footprint": "guest",
+        "memory_mib": machine.memory_mib,
         "system_mib": machine.memory_mib - before["MemAvailable"] / 1024,
         "kib_a_fib": (before["MemAvailable"] - used["MemAvailable"]) / added,
         "fibctl_kib_a_fib": peak_kib / added,

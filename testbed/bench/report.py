@@ -220,7 +220,8 @@ def _footprints(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
             reckoned = capacity.OURSELVES_TENANT_KIB
             yield f"| testbed, KiB a tenant | {item['kib_a_tenant']:.0f} | {reckoned} |"
         elif kind == "guest":
-            yield f"| guest's system, MiB | {item['system_mib']:.0f} | {capacity.GUEST_MIB} |"
+            of = f"of {item['memory_mib']:,}"
+            yield f"| guest's system, {of}, MiB | {item['system_mib']:.0f} | {capacity.GUEST_MIB} |"
             both = item["kib_a_fib"] + item["fibctl_kib_a_fib"]
             title = f"a FIB in the guest, of {item['fibs']:,}, fibctl's work included, KiB"
             yield f"| {title} | {both:.0f} | {capacity.GUEST_FIB_KIB} |"

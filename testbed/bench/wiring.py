@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
+from testbed.bench.memory import kernel_kib
 from testbed.drivers import links, namespace, process
 from testbed.model.load import parse_topology
 from testbed.plan.build import build_plan
@@ -20,13 +20,6 @@ from testbed.plan.resources import Plan, TenantPlan, VmPlan
 _OURS, _RAW = "benchy", "benchz"  # ids of no deployment
 _LIMIT_S = 1800
 _LINKED = 400  # tenants by one ip: it keeps a file open for each line with a namespace, of 1,024
-
-
-def available_kib() -> int:
-    """Return the memory of the host that is free or can be freed."""
-    Path("/proc/sys/vm/drop_caches").write_text("2")  # slab: what it holds is not in use
-    rows = Path("/proc/meminfo").read_text().splitlines()
-    return int(next(row for row in rows if row.startswith("MemAvailable")).split()[1])
 
 
 def measure(count: int, rounds: int) -> Iterator[dict[str, Any]]:
@@ -51,24 +44,17 @@ def _one(
     tap = machine.tap
     remove(plan)
     links.ensure_tap(tap)
-    before_kib = _kernel_kib()
+    before_kib = kernel_kib()
     try:
         start = time.monotonic()
         make(plan, tap)
         made_s = time.monotonic() - start
-        used_kib = _kernel_kib() - before_kib
+        used_kib = kernel_kib() - before_kib
     finally:
         start = time.monotonic()
         remove(plan)
         removed_s = time.monotonic() - start
     return {"up_s": made_s, "down_s": removed_s, "memory_kib": used_kib}
-
-
-def _kernel_kib() -> int:
-    """Return what the host's kernel has for its objects; of processes and files it holds nothing."""
-    Path("/proc/sys/vm/drop_caches").write_text("2")
-    rows = dict(row.split(":") for row in Path("/proc/meminfo").read_text().splitlines())
-    return sum(int(rows[key].split()[0]) for key in ("Slab", "Percpu", "VmallocUsed"))
 
 
 def _make_ours(plan: Plan, tap: str) -> None:

@@ -32,11 +32,11 @@ CONTAINER_MIB: Mapping[Role, int] = MappingProxyType(
         Role.KDC2: 9,
     }
 )
-"""A service with its shim and its own files' cache, and 2 MiB for what dockerd and the kernel keep."""
+"""A service with its shim and some of its files' cache, and 2 MiB for what dockerd and the kernel keep."""
 QEMU_MIB = 330
 """QEMU beside its guest's memory: translated code (256 MiB at most) and devices."""
 GUEST_MIB = 260
-"""What the guest's system and the daemon take."""
+"""What the guest's system and the daemon take, of up to 2 GiB; the kernel keeps 4 % of what is more."""
 GUEST_FIB_KIB = 100
 """A FIB in the guest, with two families: 64 in the kernel and the daemon, 36 while fibctl works."""
 OURSELVES_MIB = 100

@@ -58,6 +58,7 @@ EVERYTHING: list[dict[str, Any]] = [
     {"footprint": "testbed", "mib": 60.0, "kib_a_tenant": 14.0, "tenants": 2000},
     {
         "footprint": "guest",
+        "memory_mib": 2048,
         "system_mib": 220.0,
         "kib_a_fib": 60.0,
         "fibctl_kib_a_fib": 30.0,
