@@ -63,7 +63,7 @@ def _measure(scope: Scope, parts: Sequence[str], events: Events) -> Iterator[lis
             yield list(inside.kept(about, wiring.measure(count, rounds)))
     for name, rounds in scope.wholes if "whole" in parts else ():
         with events.step(f"bring {name} up and down, {rounds} times"):
-            yield [whole.measure(name, number, events) for number in range(rounds)]
+            yield [whole.measure_warm(name, number, events) for number in range(rounds)]
     if scope.peers and "peers" in parts:
         with events.step(f"{scope.peers} networks by Mininet and munet"):
             yield list(peers.measure(scope.peers))

@@ -16,9 +16,16 @@ from testbed.events import Event, Events, Phase
 from testbed.lifecycle.down import remove_deployment, stop_shared
 from testbed.lifecycle.store import Record, Store, state_root
 from testbed.lifecycle.up import bring_up
+from testbed.sut.snapshot import MAKING
 
 _TOPOLOGIES = Path(__file__).parents[2] / "topologies"
 _LONG_STEP_S = 1.0
+
+
+def measure_warm(name: str, number: int, events: Events) -> dict[str, Any]:
+    """Do the same, once more if the SUT's snapshot was not there yet: a user's next `up` has it."""
+    found = measure(name, number, events)
+    return measure(name, number, events) if MAKING in found.get("steps", {}) else found
 
 
 def measure(name: str, number: int, events: Events) -> dict[str, Any]:

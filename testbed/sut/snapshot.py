@@ -40,6 +40,8 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 DATA_NIC = "eth0"
 """The data NIC's name in a snapshot."""
+MAKING = "make the SUT's snapshot, or wait for who makes it"
+"""The step that only an `up` has whose snapshot was not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Snapshots:
 
         if not loaded.is_dir():
             store.prune(layers, keep=_KEPT - 2)
-            with events.step("make the SUT's snapshot, or wait for who makes it"):
+            with events.step(MAKING):
                 store.obtain(loaded, load, limit_s=_BUILD_LIMIT_S)
         return Snapshot(store.obtain(loaded, load, limit_s=_BUILD_LIMIT_S))
 
