@@ -84,7 +84,7 @@ def of_containers(
             taken.setdefault(container.role, []).append(_group_kib(pid) + _shim_kib(pid))
     for role, sizes in taken.items():
         yield {
-            "footprint": f"container {role}",
+            "container": role,
             "mib": median(sizes) / 1024,
             "most_mib": max(sizes) / 1024,
             "containers": len(sizes),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from testbed.deadline import Deadline, wait_for
@@ -17,29 +18,29 @@ def available_kib() -> int:
     return _read()["MemAvailable"]
 
 
-def settled_available_kib() -> int:
-    """Return the same, once the kernel has freed what it still frees of what was there before.
-
-    Thousands of namespaces take it seconds after their removal, in which whatever is measured would
-    seem to give memory back.
-    """
-    last_s, last_kib = time.monotonic(), available_kib()
-
-    def settled() -> int | None:
-        nonlocal last_s, last_kib
-        if time.monotonic() - last_s < _APART_S:
-            return None
-        before_kib, last_s, last_kib = last_kib, time.monotonic(), available_kib()
-        return last_kib if last_kib - before_kib < _SETTLED_KIB else None
-
-    what = "the kernel to have freed what is gone"
-    return wait_for(settled, Deadline.after(_SETTLED_LIMIT_S), what=what)
-
-
 def kernel_kib() -> int:
     """Return what the host's kernel has for its objects; of processes and files it holds nothing."""
     rows = _read()
     return sum(rows[key] for key in ("Slab", "Percpu", "VmallocUsed"))
+
+
+def settled(reading: Callable[[], int]) -> int:
+    """Return a `reading` in KiB once the kernel has freed what it still frees of what was before.
+
+    Thousands of namespaces take it seconds after their removal, in which whatever is measured would
+    seem to give memory back.
+    """
+    last_s, last_kib = time.monotonic(), reading()
+
+    def unchanged() -> int | None:
+        nonlocal last_s, last_kib
+        if time.monotonic() - last_s < _APART_S:
+            return None
+        before_kib, last_s, last_kib = last_kib, time.monotonic(), reading()
+        return last_kib if abs(last_kib - before_kib) < _SETTLED_KIB else None
+
+    what = "the kernel to have freed what is gone"
+    return wait_for(unchanged, Deadline.after(_SETTLED_LIMIT_S), what=what)
 
 
 def _read() -> dict[str, int]:

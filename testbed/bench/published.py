@@ -18,7 +18,7 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "wiring": ("wiring",),
     "whole": ("whole",),
     "peers": ("peer",),
-    "starts": ("starts",),
+    "starts": ("starts", "container"),
     "additions": ("adding",),
     "footprint": ("footprint", "names"),
     "operations": ("operation", "program"),

@@ -227,9 +227,9 @@ def _footprints(measured: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"| {title} | {both:.0f} | {capacity.GUEST_FIB_KIB} |"
         elif kind == "qemu":
             yield f"| QEMU beside its guest's memory, MiB | {item['mib']:.0f} | {capacity.QEMU_MIB} |"
-        else:
-            role = Role(kind.removeprefix("container "))
-            yield f"| {kind}, MiB | {item['most_mib']:.1f} | {capacity.CONTAINER_MIB[role]} |"
+    for item in _of(measured, "container"):
+        reckoned = capacity.CONTAINER_MIB[Role(item["container"])]
+        yield f"| container {item['container']}, MiB | {item['most_mib']:.1f} | {reckoned} |"
     routers = [
         item["memory_kib"] / item["tenants"]
         for item in _of(measured, "wiring")

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from testbed.bench.memory import available_kib, settled_available_kib
+from testbed.bench.memory import available_kib, settled
 from testbed.errors import TestbedError
 from testbed.events import Event, Events, Phase
 from testbed.lifecycle.down import remove_deployment, stop_shared
@@ -39,7 +39,7 @@ def measure(name: str, number: int, events: Events) -> dict[str, Any]:
         return about | {"error": f"a deployment called {name} runs already"}
     steps: dict[str, float] = {}
     watched = Events([*events.subscribers, lambda event: _note(steps, event)])
-    before_kib = settled_available_kib()
+    before_kib = settled(available_kib)
     try:
         start = time.monotonic()
         deployment = bring_up(store, _TOPOLOGIES / f"{name}.yaml", watched)

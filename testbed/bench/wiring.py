@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from testbed.bench.memory import kernel_kib
+from testbed.bench.memory import kernel_kib, settled
 from testbed.drivers import links, namespace, process
 from testbed.model.load import parse_topology
 from testbed.plan.build import build_plan
@@ -44,7 +44,7 @@ def _one(
     tap = machine.tap
     remove(plan)
     links.ensure_tap(tap)
-    before_kib = kernel_kib()
+    before_kib = settled(kernel_kib)
     try:
         start = time.monotonic()
         make(plan, tap)

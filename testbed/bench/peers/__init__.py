@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from testbed.bench.memory import settled_available_kib
+from testbed.bench.memory import available_kib, settled
 from testbed.drivers import process, store
 from testbed.drivers.cache import Family
 from testbed.errors import TestbedError
@@ -45,7 +45,7 @@ def measure(count: int) -> Iterator[dict[str, Any]]:
     for name, run in (("Mininet", _mininet), ("munet", _munet)):
         found: dict[str, Any] = {"peer": name, "tenants": count}
         try:
-            settled_available_kib()  # what was there before is not theirs
+            settled(available_kib)  # what was there before is not theirs
             yield found | run(count)
         except TestbedError as error:
             yield found | {"error": error.message}

@@ -66,7 +66,7 @@ EVERYTHING: list[dict[str, Any]] = [
         "fibs": 10000,
     },
     {"footprint": "qemu", "mib": 300.0},
-    {"footprint": "container ldap", "mib": 14.0, "most_mib": 15.0, "containers": 8},
+    {"container": "ldap", "mib": 14.0, "most_mib": 15.0, "containers": 8},
     *(
         {"wiring": way, "tenants": 200, "round": 0, "up_s": up, "down_s": 1.0, "memory_kib": 60000}
         for way, up in (("testbed", 1.0), ("raw", 4.0))
@@ -123,6 +123,7 @@ def test_page_has_every_figure_and_what_failed() -> None:
         "| fib_ingress | 400 | 10 |",
         "| resolve | 2.0 | 3.0 |",
         "| 200 | up, s | 1 | 4 | 0.25 x |",
+        "| container ldap, MiB | 15.0 | 17 |",
         "| 9,000 | up, s | 9 | failed |  |",
         "- routers and links (9,000): too many open files",
         "- netns (9,000): killed",
