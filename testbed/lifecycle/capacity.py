@@ -20,7 +20,7 @@ from types import MappingProxyType
 from testbed.errors import PreflightError
 from testbed.plan.resources import Plan, Role, VmPlan
 
-ROUTER_KIB = 350
+ROUTER_KIB = 400
 """A namespace with a veth pair, a macvlan leg, addresses and neighbours of two families."""
 CONTAINER_MIB: Mapping[Role, int] = MappingProxyType(
     {
