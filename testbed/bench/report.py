@@ -26,12 +26,10 @@ def page(
     about: Mapping[str, Any], measured: Sequence[dict[str, Any]], former: Run | None = None
 ) -> str:
     """Return the page, with what a former run said of the same, if there is one."""
-    load = about["load"]
     rows = [
         "# What it costs",
         "",
-        f"`make bench` ({about['scope']}), {about['date']}, {about['took_s']} s, on {about['host']};",
-        f"load average {min(load):.1f} to {max(load):.1f}.",
+        *_when(f"`make bench` ({about['scope']}),", about),
         *_renewed(about.get("renewed", {})),
         "",
         "Figures are medians, with the least and the most in brackets. Ratios (**x**) are to the FIB",
@@ -133,8 +131,13 @@ def page(
 def _renewed(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for part, note in notes.items():
         yield ""
-        yield f"*{part}* again: {note['date']}, {note['took_s']} s, on {note['host']};"
-        yield f"load average {min(note['load']):.1f} to {max(note['load']):.1f}."
+        yield from _when(f"*{part}* again:", note)
+
+
+def _when(what: str, about: Mapping[str, Any]) -> Iterator[str]:
+    load = about["load"]
+    yield f"{what} {about['date']}, {about['took_s']} s, on {about['host']};"
+    yield f"load average {min(load):.1f} to {max(load):.1f}."
 
 
 def pictures(measured: Sequence[dict[str, Any]]) -> Iterator[tuple[str, str]]:
