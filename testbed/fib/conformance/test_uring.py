@@ -21,6 +21,15 @@ def uring(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+def wait_for_waiting(count: int) -> None:
+    """Return when so many connections wait on PORT to be accepted."""
+
+    def are_there() -> bool:
+        return int(lab.run("ss", "-Hltn", f"sport = :{PORT}").split()[1]) == count
+
+    lab.wait_for(are_there, f"{count} connections to be accepted")
+
+
 class Rings(Case):
     def fibs(self, running: subprocess.Popen[str]) -> list[int]:
         printed, _ = running.communicate("go on\n")
@@ -41,9 +50,11 @@ class Rings(Case):
         running = uring("accept", by, str(PORT), str(len(lab.TENANTS)))
         self.assertEqual(running.stdout and running.stdout.readline(), "listening\n")
         with contextlib.ExitStack() as stack:
-            for tenant in lab.TENANTS:
+            for number, tenant in enumerate(lab.TENANTS, 1):
                 client = stack.enter_context(lab.tenant_socket(tenant, FOUR, STREAM))
                 client.connect((lab.server(tenant, FOUR), PORT))
+                # connect() returns before its last packet is there: the next one's may overtake it.
+                wait_for_waiting(number)
             return self.fibs(running)
 
     def test_row_21_and_row_56_accepted_by_the_thread_itself(self) -> None:
