@@ -36,6 +36,9 @@ TIMEOUT_S: Final = 10.0
 """For what comes on a busy host too."""
 QUIET_S: Final = 0.3
 """How long nothing must arrive; always after a positive control on the same path."""
+SYN_AGAIN_S: Final = 1.0
+"""When TCP sends a SYN again (RFC 6298): whom it takes less, the first one served. A bound by the clock
+(row 42 names 100 ms) would tell only how busy an emulated CPU is."""
 
 _WATCH: Final = (
     *("--pidfile", "/run/fib/watch.pid", "--output", "/run/fib/watch.log"),

@@ -87,8 +87,12 @@ class Shared(Case):
 
     def test_p13_and_p14_one_port_again_while_another_tenants_connection_waits(self) -> None:
         self.all_at_once()
-        waiting = lab.run("ss", "-Htan", "state", "time-wait", f"dport = :{SOURCE_PORT}")
-        self.assertEqual(len(waiting.splitlines()), len(lab.TENANTS), waiting)
+
+        def all_wait() -> bool:
+            waiting = lab.run("ss", "-Htan", "state", "time-wait", f"dport = :{SOURCE_PORT}")
+            return len(waiting.splitlines()) == len(lab.TENANTS)
+
+        lab.wait_for(all_wait, "the time to wait of each connection")  # from its client's FIN on
         self.all_at_once()
 
     def test_p19_tenant_without_ports_left_leaves_others_theirs(self) -> None:
