@@ -11,7 +11,6 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from . import bpfmap, programs, store
@@ -141,7 +140,7 @@ def _refuse_second_interface(former: Document | None, document: Document) -> Non
 def read_present(netlink: Rtnetlink) -> Objects:
     """Read everything that is ours, and the stock rules that stand before ours."""
     maps = Maps(*(_content(opener) for opener in bpfmap.CONFIGURED))
-    return replace(_read_routing(netlink), maps=maps)
+    return _read_routing(netlink)._replace(maps=maps)
 
 
 def _read_routing(netlink: Rtnetlink) -> Objects:
@@ -152,6 +151,7 @@ def _read_routing(netlink: Rtnetlink) -> Objects:
         neighbours=netlink.neighbours(),
         routes=netlink.routes(TABLES),
         rules={rule for rule, ours in rules if ours or rule in stock},
+        maps=Maps({}, {}, {}, {}),
     )
 
 

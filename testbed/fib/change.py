@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import bpfmap
 from .desired import ANCHOR_IPV4, Objects, map_key
@@ -19,8 +19,7 @@ from .netlink import Rtnetlink
 from .rules import building_order, removal_order
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """What is to be added and removed; all empty when the kernel has what is desired.
 
     `moved` are addresses that must be off the interface while their FIB, or the prefix length of
@@ -43,9 +42,7 @@ class Difference:
 
     def counts(self) -> dict[str, int]:
         """Return how many of each, without the zeros."""
-        names = type(self).__slots__
-        sizes = {name: len(getattr(self, name)) for name in names}
-        return {name: size for name, size in sizes.items() if size}
+        return {name: len(entries) for name, entries in self._asdict().items() if entries}
 
 
 def compare(desired: Objects, present: Objects) -> Difference:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from . import bpfmap
@@ -29,15 +28,14 @@ class Maps(NamedTuple):
     addresses: dict[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Objects:
+class Objects(NamedTuple):
     """What the kernel has, or shall have: of everything, or of some FIBs."""
 
-    addresses: set[Address] = field(default_factory=set)
-    neighbours: set[Neighbour] = field(default_factory=set)
-    routes: set[Route] = field(default_factory=set)
-    rules: set[Rule] = field(default_factory=set)
-    maps: Maps = field(default_factory=lambda: Maps({}, {}, {}, {}))
+    addresses: set[Address]
+    neighbours: set[Neighbour]
+    routes: set[Route]
+    rules: set[Rule]
+    maps: Maps
 
 
 def map_key(packed: bytes) -> bytes:
@@ -79,7 +77,7 @@ def sources_of(document: Document, fibs: Iterable[Fib], version: int) -> dict[by
 
 def build_parts(document: Document, fibs: Iterable[Fib], index: int) -> Objects:
     """Return what these FIBs bring along, without rules: those depend on the other FIBs."""
-    parts = Objects()
+    parts = Objects(set(), set(), set(), set(), Maps({}, {}, {}, {}))
     for fib in fibs:
         own = document.addresses_of(fib)
         parts.addresses.update(_address(e, is_deprecated=e.version == 6) for e in own)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Any, Self
 
 from . import bpfmap, store
@@ -130,7 +129,7 @@ class Live:
 
     def _part(self, fibs: tuple[Fib, ...]) -> Document:
         """Return a document with these FIBs alone."""
-        return replace(self._header, fibs=fibs)
+        return self._header._replace(fibs=fibs)
 
     @property
     def _connection(self) -> Rtnetlink:
@@ -146,7 +145,7 @@ class Live:
         related = {number for fib in fibs for number in self._related(fib)} - replaced
         part = self._part((*(self._fibs[number] for number in sorted(related)), *fibs))
         if part.default_fib not in {fib.id for fib in part.fibs}:
-            part = replace(part, default_fib=0)
+            part = part._replace(default_fib=0)
         problems = list(conflicts(part))
         if problems:
             raise InputError(problems)
@@ -220,7 +219,7 @@ class Live:
         self.close()
         self._index = interface_index(document.interface)
         self._netlink = Rtnetlink(self._index)
-        self._header = replace(document, fibs=())
+        self._header = document._replace(fibs=())
         self._raw = {entry["id"]: entry for entry in store.load()["fibs"]}
         self._retired = Retired.load(RETIRED)
         self._fibs: dict[int, Fib] = {}

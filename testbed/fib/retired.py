@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from .address import to_address
 from .document import Document, InputError
@@ -19,18 +18,17 @@ QUARANTINE_S: Final = 60.0
 """As long as the kernel keeps a socket in TIME_WAIT."""
 
 
-@dataclass
-class Retired:
+class Retired(NamedTuple):
     """Former owners: address -> FIB, and FIB -> name and moment (monotonic clock)."""
 
-    addresses: dict[str, int] = field(default_factory=dict)
-    fibs: dict[str, tuple[str, float]] = field(default_factory=dict)
+    addresses: dict[str, int]
+    fibs: dict[str, tuple[str, float]]
 
     @classmethod
     def load(cls, path: Path) -> Retired:
         """Read the record; none is an empty one."""
         if not path.exists():
-            return cls()
+            return cls({}, {})
         data = json.loads(path.read_text("utf-8"))
         fibs = {number: (name, moment) for number, (name, moment) in data["fibs"].items()}
         return cls(data["addresses"], fibs)
@@ -67,7 +65,7 @@ class Retired:
         for fib in document.fibs:
             self.fibs.pop(str(fib.id), None)
         before, after = former.owners(), document.owners()
-        self.addresses |= {str(address): before[address] for address in before.keys() - after}
+        self.addresses.update((str(each), before[each]) for each in before.keys() - after)
         for text in [text for text in self.addresses if to_address(text) in after]:
             del self.addresses[text]
 

@@ -7,8 +7,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from . import codec
 from .netsocket import NetlinkSocket
@@ -28,8 +27,7 @@ _STATES: Final = (
 _PROTOCOLS: Final = {socket.IPPROTO_TCP: "tcp", socket.IPPROTO_UDP: "udp"}
 
 
-@dataclass(frozen=True, slots=True)
-class Socket:
+class Socket(NamedTuple):
     """One socket; addresses packed, `mark` its own FIB."""
 
     family: int

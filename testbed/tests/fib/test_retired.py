@@ -15,7 +15,7 @@ def parsed(*numbers: int, **changes: str) -> Document:
 
 
 def test_number_of_a_deleted_fib_rests() -> None:
-    retired = Retired()
+    retired = Retired({}, {})
     retired.note(parsed(1, 2), parsed(1))
     with pytest.raises(InputError, match="FIB 2 'newcomer': the number was that of 'tenant2'"):
         retired.check(parsed(2, name="newcomer"))
@@ -23,13 +23,13 @@ def test_number_of_a_deleted_fib_rests() -> None:
 
 
 def test_number_that_is_in_use_does_not_rest() -> None:
-    retired = Retired()
+    retired = Retired({}, {})
     retired.note(parsed(2), parsed(2, name="renamed"))
     retired.check(parsed(2, name="renamed"))
 
 
 def test_address_remembers_its_former_fib(tmp_path: Path) -> None:
-    retired = Retired()
+    retired = Retired({}, {})
     retired.note(parsed(1, 2), parsed(1))
     retired.save(tmp_path / "retired.json")
     again = Retired.load(tmp_path / "retired.json")
@@ -42,4 +42,4 @@ def test_address_remembers_its_former_fib(tmp_path: Path) -> None:
 
 
 def test_no_record_is_an_empty_one(tmp_path: Path) -> None:
-    assert Retired.load(tmp_path / "none.json") == Retired()
+    assert Retired.load(tmp_path / "none.json") == Retired({}, {})
