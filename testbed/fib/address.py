@@ -43,7 +43,7 @@ class Interface(NamedTuple):
     @property
     def version(self) -> int:
         """4 or 6."""
-        return self.ip.version
+        return 4 if len(self.ip) == 4 else 6
 
     def __str__(self) -> str:
         return f"{self.ip}/{self.length}"
@@ -58,7 +58,7 @@ class Network(NamedTuple):
     @property
     def version(self) -> int:
         """4 or 6."""
-        return self.address.version
+        return 4 if len(self.address) == 4 else 6
 
     def covers(self, address: Address) -> bool:
         """Whether an address is in it."""

@@ -47,21 +47,18 @@ class Difference(NamedTuple):
 
 def compare(desired: Objects, present: Objects) -> Difference:
     """Return what has to change, but for the maps."""
-    kept_neighbours = {entry.address for entry in desired.neighbours}
-    kept_routes = {route.key for route in desired.routes}
+    old_neighbours = present.neighbours - desired.neighbours
+    old_routes = present.routes - desired.routes
+    # What is to replace them, where there are any.
+    neighbours = {entry.address for entry in desired.neighbours if old_neighbours}
+    routes = {route.key for route in desired.routes if old_routes}
     return Difference(
         new_addresses=desired.addresses - present.addresses,
         old_addresses=present.addresses - desired.addresses,
         new_neighbours=desired.neighbours - present.neighbours,
-        old_neighbours={
-            entry
-            for entry in present.neighbours - desired.neighbours
-            if entry.address not in kept_neighbours
-        },
+        old_neighbours={entry for entry in old_neighbours if entry.address not in neighbours},
         new_routes=desired.routes - present.routes,
-        old_routes={
-            route for route in present.routes - desired.routes if route.key not in kept_routes
-        },
+        old_routes={route for route in old_routes if route.key not in routes},
         new_rules=desired.rules - present.rules,
         old_rules=present.rules - desired.rules,
         moved={entry for entry in present.addresses if _is_moved(entry, desired, present)},

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from .entries import GOTO, LOCAL, TO_TABLE, Address, AddressEvent, Entry, Neighbour, Route, Rule
 
@@ -36,6 +37,8 @@ _ROUTE = struct.Struct("=BBBBBBBBI")
 _NEIGHBOUR = struct.Struct("=BxxxiHBB")
 _LINK = struct.Struct("=BxHiII")
 _CACHE_INFO = struct.Struct("=IIII")
+_WITH_ADDRESS = {4: struct.Struct("=HH4s").pack, 16: struct.Struct("=HH16s").pack}
+"""By its size, an attribute with an address: size, kind, value."""
 _PADDING = (b"", bytes(3), bytes(2), bytes(1))
 
 _REPLACE, _CREATE = 0x100, 0x400
@@ -49,12 +52,8 @@ _IFF_UP = 1
 _ANY = {socket.AF_INET: bytes(4), socket.AF_INET6: bytes(16)}
 
 
-class Message(NamedTuple):
-    """A request; its number and header are the socket's."""
-
-    kind: int
-    flags: int
-    body: bytes
+Message = tuple[int, int, bytes]
+"""Kind, flags and body of a request. No named tuple: to make one is a call for each of 9 a tenant."""
 
 
 def _attribute(kind: int, value: bytes) -> bytes:
@@ -71,6 +70,10 @@ def attributes_of(data: bytes, start: int) -> dict[int, bytes]:
         found[kind & 0x3FFF] = data[start + 4 : start + size]
         start += (size + 3) & ~3
     return found
+
+
+_OURS, _OF_KERNEL = (_attribute(21, bytes([each])) for each in (RTPROT_FIB, _RTPROT_KERNEL))
+"""What tells whose a rule is."""
 
 
 # What the kernel says. Each but the first takes a message without its header.
@@ -158,59 +161,51 @@ def _number(value: bytes | None) -> int:
 
 def ask_addresses(index: int) -> Message:
     """Return the question for the addresses of an interface; 0: of all."""
-    return Message(GETADDR, 0, _ADDRESS.pack(0, 0, 0, 0, index))
+    return GETADDR, REQUEST | DUMP, _ADDRESS.pack(0, 0, 0, 0, index)
 
 
 def ask_neighbours(family: int, index: int) -> Message:
     """Return the question for the neighbours of an interface."""
     body = _NEIGHBOUR.pack(family, 0, 0, 0, 0) + _NUMBER.pack(8, 8, index)
-    return Message(GETNEIGH, 0, body)
+    return GETNEIGH, REQUEST | DUMP, body
 
 
 def ask_routes(family: int) -> Message:
     """Return the question for the routes of all tables."""
-    return Message(GETROUTE, 0, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+    return GETROUTE, REQUEST | DUMP, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def ask_rules(family: int) -> Message:
     """Return the question for all rules."""
-    return Message(GETRULE, 0, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
-
-
-def encode(entry: Entry, index: int, *, remove: bool) -> Message:
-    """Return the request to add (or replace) or to remove an entry of interface `index`."""
-    if isinstance(entry, Address):
-        return _encode_address(entry, index, remove=remove)
-    if isinstance(entry, Neighbour):
-        return _encode_neighbour(entry, index, remove=remove)
-    if isinstance(entry, Route):
-        return _encode_route(entry, remove=remove)
-    return _encode_rule(entry, remove=remove)
+    return GETRULE, REQUEST | DUMP, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def _encode_address(entry: Address, index: int, *, remove: bool) -> Message:
     """IFA_FLAGS: no connected route in the main table, and no wait for duplicates."""
     flags = _NOPREFIXROUTE | (_NODAD if entry.family == socket.AF_INET6 else 0)
     body = _ADDRESS.pack(entry.family, entry.prefix_length, 0, 0, index)
-    body += _attribute(2, entry.address) + _attribute(1, entry.address)
+    size = len(entry.address)
+    pack = _WITH_ADDRESS[size]
+    body += pack(4 + size, 2, entry.address) + pack(4 + size, 1, entry.address)
     if remove:
-        return Message(DELADDR, 0, body)
+        return DELADDR, 0, body
     body += _NUMBER.pack(8, 8, flags)
     if entry.is_deprecated:
         body += _attribute(6, _CACHE_INFO.pack(0, _FOREVER, 0, 0))
-    return Message(NEWADDR, _CREATE | _REPLACE, body)
+    return NEWADDR, _CREATE | _REPLACE, body
 
 
 def _encode_neighbour(entry: Neighbour, index: int, *, remove: bool) -> Message:
     body = _NEIGHBOUR.pack(entry.family, index, _NUD_PERMANENT, 0, 0)
-    body += _attribute(1, entry.address)
+    size = len(entry.address)
+    body += _WITH_ADDRESS[size](4 + size, 1, entry.address)
     if remove:
-        return Message(DELNEIGH, 0, body)
+        return DELNEIGH, 0, body
     body += _attribute(2, entry.mac)
-    return Message(NEWNEIGH, _CREATE | _REPLACE, body)
+    return NEWNEIGH, _CREATE | _REPLACE, body
 
 
-def _encode_route(entry: Route, *, remove: bool) -> Message:
+def _encode_route(entry: Route, _: int, *, remove: bool) -> Message:
     scope = 0
     if entry.family == socket.AF_INET:
         scope = _SCOPE_HOST if entry.kind == LOCAL else 0 if entry.via else _SCOPE_LINK
@@ -230,27 +225,30 @@ def _encode_route(entry: Route, *, remove: bool) -> Message:
         body = body[:6] + b"\xff" + body[7:] if entry.family == socket.AF_INET else body
         body = body[:5] + b"\0" + body[6:]
     body += _NUMBER.pack(8, 15, entry.table)
+    size = len(entry.destination)
+    pack = _WITH_ADDRESS[size]
     if entry.prefix_length:
-        body += _attribute(1, entry.destination)
+        body += pack(4 + size, 1, entry.destination)
     if entry.origin:
-        body += _attribute(2, entry.origin)
+        body += pack(4 + size, 2, entry.origin)
     body += _NUMBER.pack(8, 4, entry.interface)
     if entry.via:
-        body += _attribute(5, entry.via)
+        body += pack(4 + size, 5, entry.via)
     if entry.metric:
         body += _NUMBER.pack(8, 6, entry.metric)
     if remove:
-        return Message(DELROUTE, 0, body)
+        return DELROUTE, 0, body
     if entry.source:
-        body += _attribute(7, entry.source)
-    return Message(NEWROUTE, _CREATE | _REPLACE, body)
+        body += pack(4 + size, 7, entry.source)
+    return NEWROUTE, _CREATE | _REPLACE, body
 
 
-def _encode_rule(entry: Rule, *, remove: bool) -> Message:
+def _encode_rule(entry: Rule, _: int, *, remove: bool) -> Message:
     body = _ROUTE.pack(entry.family, 0, entry.prefix_length, 0, 0, 0, 0, entry.action, 0)
     body += _NUMBER.pack(8, 6, entry.preference)
     if entry.prefix_length:
-        body += _attribute(2, entry.source)
+        size = len(entry.source)
+        body += _WITH_ADDRESS[size](4 + size, 2, entry.source)
     if entry.mask:
         body += _NUMBER.pack(8, 10, entry.mark) + _NUMBER.pack(8, 16, entry.mask)
     if entry.action == TO_TABLE:
@@ -258,12 +256,33 @@ def _encode_rule(entry: Rule, *, remove: bool) -> Message:
     if entry.action == GOTO:
         body += _NUMBER.pack(8, 4, entry.target)
     if remove:
-        return Message(DELRULE, 0, body)
+        return DELRULE, 0, body
     is_stock = entry.action == TO_TABLE and not entry.preference
-    protocol = _RTPROT_KERNEL if is_stock else RTPROT_FIB
-    body += _attribute(21, bytes([protocol]))
+    body += _OF_KERNEL if is_stock else _OURS
     # Without NLM_F_EXCL the kernel does not search its whole list for an equal one.
-    return Message(NEWRULE, _CREATE, body)
+    return NEWRULE, _CREATE, body
+
+
+_ENCODERS: Final[dict[type[Entry], Callable[..., Message]]] = {
+    Address: _encode_address,
+    Neighbour: _encode_neighbour,
+    Route: _encode_route,
+    Rule: _encode_rule,
+}
+
+
+def encode(entries: Sequence[Entry], index: int, first: int, *, remove: bool) -> bytes:
+    """Return requests to add (or replace) or to remove entries of interface `index`.
+
+    They are numbered from `first` on; the success of the last one is to be told, too.
+    """
+    last = first + len(entries) - 1
+    parts: list[bytes] = []
+    for number, entry in enumerate(entries, first):
+        kind, flags, body = _ENCODERS[type(entry)](entry, index, remove=remove)
+        flags |= REQUEST | ACK if number == last else REQUEST
+        parts += (HEADER.pack(HEADER.size + len(body), kind, flags, number, 0), body)
+    return b"".join(parts)
 
 
 def describe(entry: Entry) -> str:

@@ -14,9 +14,15 @@ from .entries import LOCAL, NO_WAY, UNICAST, Address, Neighbour, Route, Rule
 from .rules import SOURCE_TABLE, TABLE_BASE, build_rules
 
 FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
-_IPV6_METRIC = 1024  # what the kernel makes of none
+_METRICS = {4: 0, 6: 1024}  # what the kernel makes of none
 _LAST_METRIC = 1 << 31
 _LOOPBACK = 1  # LOOPBACK_IFINDEX: the kernel puts `unreachable` there
+_NUMBER = struct.Struct("=I")
+_FIB_AND_FAMILY = struct.Struct("=II")
+_FIB_AND_MAC = struct.Struct("=I6sxx")
+_STATE = struct.Struct("=I16s16s")
+_TRUE = _NUMBER.pack(1)
+_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Maps(NamedTuple):
@@ -40,7 +46,7 @@ class Objects(NamedTuple):
 
 def map_key(packed: bytes) -> bytes:
     """Return an address as the maps' key: IPv4 as ::ffff:a.b.c.d."""
-    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
+    return packed if len(packed) == 16 else _MAPPED + packed
 
 
 def build_desired(document: Document, index: int, present_rules: Iterable[Rule] = ()) -> Objects:
@@ -55,13 +61,13 @@ def build_desired(document: Document, index: int, present_rules: Iterable[Rule] 
         fibs = set(sources.values())  # without an address of the family there is no route of it
         desired.rules.update(build_rules(family, fibs, sources, present))
     desired.addresses.add(ANCHOR_IPV4)
-    follows, nobody = struct.pack("=I", bpfmap.OF_INTERFACE), struct.pack("=I", 0)
+    follows, nobody = _NUMBER.pack(bpfmap.OF_INTERFACE), _NUMBER.pack(0)
     for anchor in (ANCHOR_IPV4, ANCHOR_IPV6):
         desired.maps.addresses[map_key(anchor.address)] = nobody
     for entry in document.unassigned:
         desired.maps.addresses[map_key(entry.ip)] = follows
         if not document.default_fib:
-            desired.addresses.add(_address(entry, is_deprecated=False))
+            desired.addresses.add(Address(entry.ip.family, entry.ip, entry.length))
     return desired
 
 
@@ -80,32 +86,31 @@ def build_parts(document: Document, fibs: Iterable[Fib], index: int) -> Objects:
     parts = Objects(set(), set(), set(), set(), Maps({}, {}, {}, {}))
     for fib in fibs:
         own = document.addresses_of(fib)
-        parts.addresses.update(_address(e, is_deprecated=e.version == 6) for e in own)
-        parts.neighbours.update(
-            Neighbour(FAMILIES[entry.address.version], entry.address, entry.mac)
-            for entry in fib.neighbours
-        )
-        parts.routes.update(_routes(document, fib, index))
-        _fill_maps(parts.maps, document, fib)
+        for ip, length in own:
+            parts.addresses.add(Address(ip.family, ip, length, is_deprecated=len(ip) == 16))
+        for router, mac in fib.neighbours:
+            parts.neighbours.add(Neighbour(router.family, router, mac))
+        parts.routes.update(_routes(fib, own, index))
+        _fill_maps(parts.maps, fib, own)
     return parts
 
 
-def _fill_maps(maps: Maps, document: Document, fib: Fib) -> None:
-    number = struct.pack("=I", fib.id)
-    maps.states[number] = _state(document, fib)
+def _fill_maps(maps: Maps, fib: Fib, own: tuple[Interface, ...]) -> None:
+    number = _NUMBER.pack(fib.id)
+    maps.states[number] = _state(fib, own)
     for entry in fib.addresses:
         maps.addresses[map_key(entry.ip)] = number
     for neighbour in fib.neighbours:
         for owner in (fib.id, bpfmap.OF_INTERFACE):
-            maps.routers[router_key(owner, neighbour.mac)] = struct.pack("=I", 1)
+            maps.routers[router_key(owner, neighbour.mac)] = _TRUE
     for address in reversed(fib.resolvers):  # the first of a family counts
-        key = struct.pack("=II", fib.id, FAMILIES[address.version])
+        key = _FIB_AND_FAMILY.pack(fib.id, FAMILIES[address.version])
         maps.resolvers[key] = map_key(address)
 
 
 def router_key(fib: int, mac: bytes) -> bytes:
     """Return struct fib_router."""
-    return struct.pack("=I6sxx", fib, mac)
+    return _FIB_AND_MAC.pack(fib, mac)
 
 
 def build_config(document: Document) -> bpfmap.Config:
@@ -130,30 +135,25 @@ this choice alone, and the anchor is not.
 """
 
 
-def _address(entry: Interface, *, is_deprecated: bool) -> Address:
-    family = FAMILIES[entry.version]
-    return Address(family, entry.ip, entry.length, is_deprecated)
-
-
-def _state(document: Document, fib: Fib) -> bytes:
+def _state(fib: Fib, own: tuple[Interface, ...]) -> bytes:
     """Return struct fib_state."""
     preferred: dict[int, bytes] = {}
-    for entry in document.addresses_of(fib):
+    for entry in own:
         preferred.setdefault(entry.version, map_key(entry.ip))
     flags = bpfmap.HAS_IPV4 if 4 in preferred else 0
     flags |= bpfmap.HAS_IPV6 if 6 in preferred else 0
     flags |= bpfmap.HAS_ROUTERS if fib.neighbours else 0
-    return struct.pack("=I16s16s", flags, preferred.get(4, b""), preferred.get(6, b""))
+    return _STATE.pack(flags, preferred.get(4, b""), preferred.get(6, b""))
 
 
-def _routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:
+def _routes(fib: Fib, own: tuple[Interface, ...], index: int) -> Iterator[Route]:
     """Yield the routes of a FIB's table, and those of IPv6 for the packets from its addresses."""
-    own = set(_own_routes(document, fib, index))
-    yield from own
-    for entry in document.addresses_of(fib):
+    routes = list(_table(fib, own, index))
+    yield from routes
+    for entry in own:
         if entry.version == 6:
             yield closing_route(entry.ip)
-            for route in own:
+            for route in routes:
                 if route.family == socket.AF_INET6:
                     yield route._replace(table=SOURCE_TABLE, source=b"", origin=entry.ip)
 
@@ -175,23 +175,22 @@ def closing_route(origin: bytes) -> Route:
     )
 
 
-def _own_routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:
+def _table(fib: Fib, own: tuple[Interface, ...], index: int) -> Iterator[Route]:
     """Yield the `local` routes of the FIB's own addresses (P1) and those of the document."""
     table = TABLE_BASE + fib.id
     preferred: dict[int, bytes] = {}
-    for entry in document.addresses_of(fib):
-        packed = entry.ip
-        preferred.setdefault(entry.version, packed)
-        source = packed if entry.version == 4 else b""
+    for packed, _ in own:
+        version = packed.version
+        preferred.setdefault(version, packed)
         yield Route(
-            FAMILIES[entry.version],
+            FAMILIES[version],
             table,
             LOCAL,
             packed,
             len(packed) * 8,
             b"",
-            source,
-            _metric(entry.version),
+            packed if version == 4 else b"",
+            _METRICS[version],
             index,
         )
     for route in fib.routes:
@@ -204,10 +203,6 @@ def _own_routes(document: Document, fib: Fib, index: int) -> Iterator[Route]:
             route.to.length,
             route.via or b"",
             preferred[version],
-            _metric(version),
+            _METRICS[version],
             index,
         )
-
-
-def _metric(version: int) -> int:
-    return 0 if version == 4 else _IPV6_METRIC

@@ -117,10 +117,8 @@ class Rtnetlink(NetlinkSocket):
         for start in range(0, len(entries), _CHUNK_MESSAGES):
             chunk = entries[start : start + _CHUNK_MESSAGES]
             first = self._sequence + 1
-            messages = [codec.encode(entry, self._index, remove=remove) for entry in chunk]
-            packed = [self._pack(m, codec.REQUEST | m.flags) for m in messages[:-1]]
-            packed.append(self._pack(messages[-1], codec.REQUEST | codec.ACK | messages[-1].flags))
-            self._socket.send(b"".join(packed))
+            self._sequence += len(chunk)
+            self._socket.send(codec.encode(chunk, self._index, first, remove=remove))
             for sequence, code, text in self._answers(self._sequence):
                 if code and code not in ignored:
                     about = codec.describe(chunk[sequence - first])
@@ -129,11 +127,6 @@ class Rtnetlink(NetlinkSocket):
         if refused:
             raise ExceptionGroup(f"the kernel refused {len(refused)} changes", refused)
         return len(entries)
-
-    def _pack(self, message: codec.Message, flags: int) -> bytes:
-        self._sequence += 1
-        size = codec.HEADER.size + len(message.body)
-        return codec.HEADER.pack(size, message.kind, flags, self._sequence, 0) + message.body
 
     def _answers(self, last: int) -> Iterator[tuple[int, int, str]]:
         """Yield sequence number, errno and the kernel's text until message `last` is answered."""
@@ -151,7 +144,10 @@ class Rtnetlink(NetlinkSocket):
                 yield sequence, code, text
 
     def _dump(self, question: codec.Message) -> Iterator[bytes]:
-        self._socket.send(self._pack(question, codec.REQUEST | codec.DUMP))
+        asked, flags, body = question
+        self._sequence += 1
+        size = codec.HEADER.size + len(body)
+        self._socket.send(codec.HEADER.pack(size, asked, flags, self._sequence, 0) + body)
         while True:
             for kind, _, sequence, data in self._receive():
                 if sequence != self._sequence:
@@ -160,7 +156,7 @@ class Rtnetlink(NetlinkSocket):
                     return
                 if kind == codec.ERROR:
                     code = -struct.unpack_from("=i", data)[0]
-                    raise NetlinkError(code, f"dump of {question.kind}: {os.strerror(code)}")
+                    raise NetlinkError(code, f"dump of {asked}: {os.strerror(code)}")
                 yield data
 
     def _receive(self) -> list[tuple[int, int, int, bytes]]:

@@ -31,6 +31,7 @@ import bisect
 import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import groupby
 from typing import Final
 
 from .entries import GOTO, NOTHING, TO_TABLE, UNREACHABLE, Rule
@@ -176,11 +177,12 @@ class SourceTree:
             self._taken.setdefault(level, set()).add(preference)
         self._next_free: dict[int, int] = {}
 
-    def rules(self) -> Iterator[Rule]:
-        """Yield all rules, the one that leads into the tree included."""
-        yield self._entry(is_empty=not self._sorted)
+    def rules(self) -> list[Rule]:
+        """Return all rules, the one that leads into the tree included."""
+        found = [self._entry(is_empty=not self._sorted)]
         if self._sorted:
-            yield from self._node(_SOURCE_ROOT, 0, self._sorted)
+            self._node(found, _SOURCE_ROOT, 0, self._sorted)
+        return found
 
     def _entry(self, *, is_empty: bool) -> Rule:
         target = _REST if is_empty else _SOURCE_ROOT
@@ -248,15 +250,16 @@ class SourceTree:
             else [self._sorted[start], self._sorted[end - 1]]
         )
 
-    def _node(self, block: int, length: int, addresses: list[bytes]) -> Iterator[Rule]:
-        yield self._end(block)
+    def _node(self, found: list[Rule], block: int, length: int, addresses: list[bytes]) -> None:
+        """Add the rules of a block, and of those that it leads to."""
+        found.append(self._end(block))
         for group in _by_nibble(addresses, length // 4):
             if len(group) == 1:
-                yield from self._leaf(block, group[0])
+                found += self._leaf(block, group[0])
                 continue
             way = self._way(block, group)
-            yield way
-            yield from self._node(way.target, way.prefix_length, group)
+            found.append(way)
+            self._node(found, way.target, way.prefix_length, group)
 
     def _way(self, block: int, group: list[bytes]) -> Rule:
         """Return the rule that leads to the block of a sorted group."""
@@ -268,10 +271,12 @@ class SourceTree:
     def _end(self, block: int) -> Rule:
         return Rule(_IPV4, block + 2, GOTO, target=_REST)
 
-    def _leaf(self, block: int, address: bytes) -> Iterator[Rule]:
+    def _leaf(self, block: int, address: bytes) -> tuple[Rule, Rule]:
         table = TABLE_BASE + self._sources[address]
-        yield Rule(_IPV4, block, TO_TABLE, address, 32, table=table)
-        yield Rule(_IPV4, block + 1, UNREACHABLE, address, 32)
+        return (
+            Rule(_IPV4, block, TO_TABLE, address, 32, table=table),
+            Rule(_IPV4, block + 1, UNREACHABLE, address, 32),
+        )
 
     def _block_of(self, prefix: bytes, length: int) -> int:
         block = self._blocks.get((prefix, length))
@@ -300,20 +305,14 @@ def _ones(size: int, length: int) -> bytes:
     return ((1 << (size * 8 - length)) - 1).to_bytes(size, "big")
 
 
-def _nibble(address: bytes, index: int) -> int:
-    byte = address[index >> 1]
-    return byte & 15 if index & 1 else byte >> 4
-
-
 def _by_nibble(addresses: list[bytes], index: int) -> Iterator[list[bytes]]:
     """Split a sorted list by its nibble number `index`."""
-    start = 0
-    for end in range(1, len(addresses) + 1):
-        if end == len(addresses) or _nibble(addresses[end], index) != _nibble(
-            addresses[start], index
-        ):
-            yield addresses[start:end]
-            start = end
+    byte = index >> 1
+
+    def nibble(address: bytes) -> int:
+        return address[byte] & 15 if index & 1 else address[byte] >> 4
+
+    return (list(group) for _, group in groupby(addresses, nibble))
 
 
 def _common_nibbles(first: bytes, last: bytes) -> int:
