@@ -129,9 +129,10 @@ def page(
 
 
 def _renewed(notes: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for part, note in notes.items():
+    for moment in dict.fromkeys(note["date"] for note in notes.values()):
+        parts = [part for part, note in notes.items() if note["date"] == moment]
         yield ""
-        yield from _when(f"*{part}* again:", note)
+        yield from _when(f"{', '.join(f'*{part}*' for part in parts)} again:", notes[parts[0]])
 
 
 def _when(what: str, about: Mapping[str, Any]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from operator import itemgetter
 from statistics import median
 from typing import Any
@@ -24,6 +25,8 @@ _UP_S = {"thousand": 60.0, "ten-thousand": 480.0}
 _DOWN_S = {"ten-thousand": 20.0}
 _RATES = {10000: 0.95, 65535: 0.90}
 _SOCKET = 1.05
+_OTHERS = (("procs", "a namespace and its process", 10.0), ("vrf", "a VRF", 5.0))
+_MANY = 1000  # tenants, from which on a design is judged; fewer where not so many were measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +110,12 @@ def _calls(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
 
 def _designs(measured: Sequence[dict[str, Any]]) -> Iterator[Target]:
     found = of_designs(measured)
-    most = max((item["tenants"] for item in found), default=0)
-    if most == 1:
-        return
-    for name, title, bound in (
-        ("procs", "a namespace and its process", 10.0),
-        ("vrf", "a VRF", 5.0),
-    ):
-        for quantity in (_TIME, _MEMORY):
-            ours = figures(found, quantity, REFERENCE, most)
-            theirs = figures(found, quantity, name, most)
-            if ours and theirs and median(ours.values()) > 0:
-                against = ratios(theirs, ours)
-                what = f"{quantity.title} with {title} each, of that with a FIB ({most:,} tenants)"
-                yield Target(what, Sum.of(against), bound, is_least=True)
+    counts = sorted({item["tenants"] for item in found} - {1})
+    judged = [each for each in counts if each >= _MANY] or counts[-1:]
+    for count, (name, title, bound), quantity in product(judged, _OTHERS, (_TIME, _MEMORY)):
+        ours = figures(found, quantity, REFERENCE, count)
+        theirs = figures(found, quantity, name, count)
+        if ours and theirs and median(ours.values()) > 0:
+            against = ratios(theirs, ours)
+            what = f"{quantity.title} with {title} each, of that with a FIB ({count:,} tenants)"
+            yield Target(what, Sum.of(against), bound, is_least=True)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import socket
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+_TOO_LONG: Final = 129
 
 
 class Address(bytes):
@@ -96,10 +98,17 @@ def to_interface(text: str) -> Interface:
     address = to_address(head)
     if not slash:
         return Interface(address, address.bits)
-    # int() would take signs, spaces, underscores and digits of other scripts.
-    if not (tail.isascii() and tail.isdecimal() and len(tail) <= 3 and int(tail) <= address.bits):
+    length = _length(tail)
+    if length > len(address) * 8:
         raise ValueError(f"'{text}' has no prefix length of its family")
-    return Interface(address, int(tail))
+    return Interface(address, length)
+
+
+@lru_cache(maxsize=256)
+def _length(text: str) -> int:
+    """Return the number of bits; what is no number is more than any address has."""
+    # int() would take signs, spaces, underscores and digits of other scripts.
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 3 else _TOO_LONG
 
 
 @lru_cache(maxsize=1024)
@@ -110,7 +119,7 @@ def to_network(text: str) -> Network:
         ValueError: it is none, or has bits after its prefix.
     """
     address, length = to_interface(text)
-    rest = address.bits - length
+    rest = len(address) * 8 - length
     if rest and int.from_bytes(address, "big") & ((1 << rest) - 1):
         raise ValueError(f"{text} has host bits set")
     return Network(address, length)

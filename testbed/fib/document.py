@@ -263,7 +263,7 @@ class _Reader:
             if text:
                 self._note(to_where, str(error))
             return Route(Network(_NO_ADDRESS, 32), None)
-        if via is not None and via.version != to.version:
+        if via is not None and len(via) != len(to.address):
             self._note((where, "via"), f"'{via}' is of another family than '{to}'")
         return Route(to, via)
 
@@ -280,6 +280,9 @@ class _Reader:
         return Neighbour(address, mac)
 
 
+_NO_HOSTS: Final = {bytes(4), b"\xff" * 4, bytes(16), bytes(15) + b"\1"}
+
+
 @lru_cache(maxsize=1024)
 def _is_host(address: Address) -> bool:
     """Whether a FIB may have it: no group, loopback, link-local or unspecified address (row 51)."""
@@ -288,13 +291,13 @@ def _is_host(address: Address) -> bool:
             224 <= address[0] <= 239
             or address[0] == 127
             or address[:2] == b"\xa9\xfe"
-            or address in {bytes(4), b"\xff" * 4}
+            or address in _NO_HOSTS
         )
     return not (
         address[0] == 0xFF
         or (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
         or address[:12] == bytes(10) + b"\xff\xff"
-        or address in {bytes(16), bytes(15) + b"\1"}
+        or address in _NO_HOSTS
     )
 
 

@@ -49,8 +49,11 @@ def test_part_measured_again_takes_the_place_of_what_failed(tmp_path: Path) -> N
     assert renewed is not None
     page = renewed.renewed(["operations"], Run(AGAIN, [])).write(tmp_path)
     assert "it does not answer" not in page
+    assert "*wiring*, *operations* again: Tuesday, 500 s, on two;" in page
+    later = {**AGAIN, "date": "Wednesday"}
+    page = renewed.renewed(["operations"], Run(later, [])).write(tmp_path)
     assert "*wiring* again: Tuesday" in page
-    assert "*operations* again: Tuesday" in page
+    assert "*operations* again: Wednesday" in page
 
 
 def test_next_run_is_compared_with_it_also_after_a_renewal(tmp_path: Path) -> None:
