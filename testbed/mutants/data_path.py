@@ -176,8 +176,8 @@ DATA_PATH = (
         (
             Patch(
                 "desired.py",
-                "        preferred.setdefault(entry.version, packed)\n",
-                "        preferred[entry.version] = packed\n",
+                "        preferred.setdefault(version, packed)\n",
+                "        preferred[version] = packed\n",
             ),
         ),
     ),
@@ -207,9 +207,9 @@ DATA_PATH = (
         (
             Patch(
                 "desired.py",
-                '        source = packed if entry.version == 4 else b""\n',
-                '        source = packed if entry.version == 4 else b""\n'
-                "        if entry.version == 6:\n            continue\n",
+                "        preferred.setdefault(version, packed)\n",
+                "        preferred.setdefault(version, packed)\n"
+                "        if version == 6:\n            continue\n",
             ),
         ),
     ),
