@@ -9,6 +9,9 @@ import socket
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+MAPPED: Final = bytes(10) + b"\xff\xff"
+"""What precedes an IPv4 address that is written as one of IPv6."""
+
 _TOO_LONG: Final = 129
 
 
@@ -45,7 +48,7 @@ class Interface(NamedTuple):
     @property
     def version(self) -> int:
         """4 or 6."""
-        return 4 if len(self.ip) == 4 else 6
+        return self.ip.version
 
     def __str__(self) -> str:
         return f"{self.ip}/{self.length}"
@@ -60,7 +63,7 @@ class Network(NamedTuple):
     @property
     def version(self) -> int:
         """4 or 6."""
-        return 4 if len(self.address) == 4 else 6
+        return self.address.version
 
     def covers(self, address: Address) -> bool:
         """Whether an address is in it."""
@@ -99,7 +102,7 @@ def to_interface(text: str) -> Interface:
     if not slash:
         return Interface(address, address.bits)
     length = _length(tail)
-    if length > len(address) * 8:
+    if length > address.bits:
         raise ValueError(f"'{text}' has no prefix length of its family")
     return Interface(address, length)
 
@@ -119,7 +122,7 @@ def to_network(text: str) -> Network:
         ValueError: it is none, or has bits after its prefix.
     """
     address, length = to_interface(text)
-    rest = len(address) * 8 - length
+    rest = address.bits - length
     if rest and int.from_bytes(address, "big") & ((1 << rest) - 1):
         raise ValueError(f"{text} has host bits set")
     return Network(address, length)

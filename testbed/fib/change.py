@@ -49,9 +49,9 @@ def compare(desired: Objects, present: Objects) -> Difference:
     """Return what has to change, but for the maps."""
     old_neighbours = present.neighbours - desired.neighbours
     old_routes = present.routes - desired.routes
-    # What is to replace them, where there are any.
-    neighbours = {entry.address for entry in desired.neighbours if old_neighbours}
-    routes = {route.key for route in desired.routes if old_routes}
+    # What may replace them; where nothing is old, thousands need not be asked.
+    neighbours = {entry.address for entry in desired.neighbours} if old_neighbours else set()
+    routes = {route.key for route in desired.routes} if old_routes else set()
     return Difference(
         new_addresses=desired.addresses - present.addresses,
         old_addresses=present.addresses - desired.addresses,

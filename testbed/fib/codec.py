@@ -56,6 +56,12 @@ Message = tuple[int, int, bytes]
 """Kind, flags and body of a request. No named tuple: to make one is a call for each of 9 a tenant."""
 
 
+def pack(message: Message, number: int) -> bytes:
+    """Return a request as it is sent, with its sequence number."""
+    kind, flags, body = message
+    return HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body
+
+
 def _attribute(kind: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(4 + len(value), kind) + value + _PADDING[len(value) & 3]
 
@@ -281,7 +287,7 @@ def encode(entries: Sequence[Entry], index: int, first: int, *, remove: bool) ->
     for number, entry in enumerate(entries, first):
         kind, flags, body = _ENCODERS[type(entry)](entry, index, remove=remove)
         flags |= REQUEST | ACK if number == last else REQUEST
-        parts += (HEADER.pack(HEADER.size + len(body), kind, flags, number, 0), body)
+        parts.append(pack((kind, flags, body), number))
     return b"".join(parts)
 
 

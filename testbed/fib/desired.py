@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from . import bpfmap
-from .address import Interface, to_address
+from .address import MAPPED, Interface, to_address
 from .document import Document, Fib
 from .entries import LOCAL, NO_WAY, UNICAST, Address, Neighbour, Route, Rule
 from .rules import SOURCE_TABLE, TABLE_BASE, build_rules
@@ -22,7 +22,6 @@ _FIB_AND_FAMILY = struct.Struct("=II")
 _FIB_AND_MAC = struct.Struct("=I6sxx")
 _STATE = struct.Struct("=I16s16s")
 _TRUE = _NUMBER.pack(1)
-_MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Maps(NamedTuple):
@@ -46,7 +45,7 @@ class Objects(NamedTuple):
 
 def map_key(packed: bytes) -> bytes:
     """Return an address as the maps' key: IPv4 as ::ffff:a.b.c.d."""
-    return packed if len(packed) == 16 else _MAPPED + packed
+    return packed if len(packed) == 16 else MAPPED + packed
 
 
 def build_desired(document: Document, index: int, present_rules: Iterable[Rule] = ()) -> Objects:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, TypeVar
 
-from .address import Address, Interface, Network, to_address, to_interface, to_network
+from .address import MAPPED, Address, Interface, Network, to_address, to_interface, to_network
 
 T = TypeVar("T")
 
@@ -263,7 +263,7 @@ class _Reader:
             if text:
                 self._note(to_where, str(error))
             return Route(Network(_NO_ADDRESS, 32), None)
-        if via is not None and len(via) != len(to.address):
+        if via is not None and via.version != to.version:
             self._note((where, "via"), f"'{via}' is of another family than '{to}'")
         return Route(to, via)
 
@@ -296,7 +296,7 @@ def _is_host(address: Address) -> bool:
     return not (
         address[0] == 0xFF
         or (address[0] == 0xFE and address[1] & 0xC0 == 0x80)
-        or address[:12] == bytes(10) + b"\xff\xff"
+        or address[:12] == MAPPED
         or address in _NO_HOSTS
     )
 

@@ -144,10 +144,8 @@ class Rtnetlink(NetlinkSocket):
                 yield sequence, code, text
 
     def _dump(self, question: codec.Message) -> Iterator[bytes]:
-        asked, flags, body = question
         self._sequence += 1
-        size = codec.HEADER.size + len(body)
-        self._socket.send(codec.HEADER.pack(size, asked, flags, self._sequence, 0) + body)
+        self._socket.send(codec.pack(question, self._sequence))
         while True:
             for kind, _, sequence, data in self._receive():
                 if sequence != self._sequence:
@@ -156,7 +154,7 @@ class Rtnetlink(NetlinkSocket):
                     return
                 if kind == codec.ERROR:
                     code = -struct.unpack_from("=i", data)[0]
-                    raise NetlinkError(code, f"dump of {asked}: {os.strerror(code)}")
+                    raise NetlinkError(code, f"dump of {question[0]}: {os.strerror(code)}")
                 yield data
 
     def _receive(self) -> list[tuple[int, int, int, bytes]]:

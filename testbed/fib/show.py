@@ -7,6 +7,7 @@ import struct
 from typing import Any
 
 from . import bpfmap, programs
+from .address import MAPPED
 from .apply import read_present, saved_document
 from .desired import map_key
 from .document import Document
@@ -134,7 +135,7 @@ def _routes(routes: set[Route]) -> dict[int, list[dict[str, str]]]:
 
 
 def _is_ipv4(key: bytes) -> bool:
-    return key[:12] == bytes(10) + b"\xff\xff"
+    return key[:12] == MAPPED
 
 
 def _text(packed: bytes) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from . import codec
+from .address import MAPPED
 from .netsocket import NetlinkSocket
 
 _REQUEST = struct.Struct("=BBBxI")
@@ -50,7 +51,7 @@ class Socket(NamedTuple):
     @property
     def plain_local(self) -> bytes:
         """The local address, an IPv4 one of a dual-stack socket as four bytes."""
-        return self.local[12:] if self.local[:12] == bytes(10) + b"\xff\xff" else self.local
+        return self.local[12:] if self.local[:12] == MAPPED else self.local
 
 
 class SockDiag(NetlinkSocket):
@@ -99,8 +100,7 @@ class SockDiag(NetlinkSocket):
         return 1
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
-        size = codec.HEADER.size + len(body)
-        self._socket.send(codec.HEADER.pack(size, kind, flags, 1, 0) + body)
+        self._socket.send(codec.pack((kind, flags, body), 1))
 
     def _receive(self) -> list[tuple[int, bytes]]:
         messages = codec.split(self._socket.recv(1 << 20))
